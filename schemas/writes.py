@@ -1,0 +1,72 @@
+"""What handlers return. Handlers decide, the engine applies: a test compares a list of these.
+
+Order of application: publishes and dead letters first (flushed), then the stores, then the commit.
+"""
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from schemas.events import NoteTagged
+from schemas.records import Message, Received
+from schemas.stored import NoteRecord, ProfileRecord
+
+
+class Publish(Struct, frozen=True):
+    """Produce ``event`` to ``topic`` under ``key``."""
+
+    topic: str
+    key: str
+    event: NoteTagged
+
+
+class GiveUp(Struct, frozen=True):
+    """Send an event to the dead letters of its source topic. ``message`` carries the original bytes and coordinates."""
+
+    message: Message
+    reason: str
+    detail: str
+
+
+class Skip(Struct, frozen=True):
+    """Nothing to write, and why: ``applied`` (an offset at or below the recorded one, or a repeated event id), ``stale`` (an older event)."""
+
+    reason: str
+    count: int = 1
+
+
+class PutNote(Struct, frozen=True):
+    """Store a note's record and its place in the tag index; ``previous`` is the record it was decided against."""
+
+    record: NoteRecord
+    previous: NoteRecord | None = None
+
+
+class PutVector(Struct, frozen=True):
+    """Upsert a note's vector (float32, shape (dimension,), unit length) into the note index."""
+
+    note_id: str
+    author_id: str
+    category: str | None
+    published_at: int
+    occurred_at: int
+    vector: Any
+
+
+class DropVector(Struct, frozen=True):
+    """Remove a note's vector from the note index."""
+
+    note_id: str
+
+
+class PutProfile(Struct, frozen=True):
+    """Store a reader's record if nobody wrote it since it was read. ``version`` is the token it was read at (b"" = absent).
+    ``events`` are what the decision rests on, handled again when somebody did."""
+
+    user_id: str
+    version: bytes
+    record: ProfileRecord
+    events: list[Received[Any]] = field(default_factory=list)
+
+
+Write = Publish | GiveUp | Skip | PutNote | PutVector | DropVector | PutProfile

@@ -1,0 +1,56 @@
+"""The command line's front door: each room's commands, imported only when called."""
+
+import importlib
+import sys
+
+import click
+
+from schemas.errors import TagStreamError
+
+COMMANDS = {
+    "dev": "deploy.local.cli:dev",
+    "topics": "streams.cli:topics",
+    "publish": "streams.cli:publish",
+    "consume": "consumers.cli:consume",
+    "note": "consumers.cli:note",
+    "tag": "consumers.cli:tag",
+    "profile": "recall.cli:profile",
+    "recall": "recall.cli:recall",
+    "schemas": "schemas.cli:schemas",
+    "settings": "schemas.cli:settings",
+    "demo": "offline.cli:demo",
+    "offline": "offline.cli:offline",
+}
+
+
+class Rooms(click.Group):
+    """Finds a command's room by name; nothing else is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=Rooms, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="tagstream")
+def cli() -> None:
+    """Makes a fresh note recallable seconds after publishing, and tells why it was recalled.
+
+    Example: tagstream dev up && tagstream recall u-17 --explain
+    """
+
+
+def main() -> None:
+    """Runs a command; an error raised on purpose is one line on stderr and exit status 1."""
+    try:
+        cli.main(prog_name="tagstream")
+    except TagStreamError as error:
+        click.echo(f"tagstream: {error}", err=True)
+        sys.exit(1)
