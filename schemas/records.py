@@ -21,7 +21,7 @@ class Message(Protocol):
 
 
 class Received(Struct, Generic[E], frozen=True, gc=False):
-    """A decoded event with its coordinates. ``source`` is the topic's identity (``topics.source_id``): a recreated topic is a new source."""
+    """A decoded event with its coordinates. ``source`` is the topic's identity (``topics.source_id``): a recreated topic is new."""
 
     event: E
     source: str

@@ -43,7 +43,7 @@ class PendingAction(Struct, array_like=True, gc=False):
 
 
 class ProfileRecord(Struct, array_like=True):
-    """One reader (``Keys.profile``). Scores are in forward-decayed units relative to ``landmark`` (``models/profile.py`` has the arithmetic).
+    """One reader (``Keys.profile``). Scores are in forward-decayed units relative to ``landmark`` (arithmetic: ``models/profile.py``).
 
     ``notes``: note_id -> ``[touched_at, liked_at, favorited_at, click_times, like_tags, favorite_tags]``, least recently touched first;
     ``seen``: hashes of the last 256 event ids, oldest first; ``applied``: ``source/partition`` -> last offset applied.

@@ -29,7 +29,7 @@ class GiveUp(Struct, frozen=True):
 
 
 class Skip(Struct, frozen=True):
-    """Nothing to write, and why: ``applied`` (an offset at or below the recorded one, or a repeated event id), ``stale`` (an older event)."""
+    """Nothing to write, and why: ``applied`` (offset at or below the recorded one, or a repeated event id), ``stale`` (older event)."""
 
     reason: str
     count: int = 1
