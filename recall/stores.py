@@ -66,8 +66,9 @@ class Notes(Protocol):
         """Stores records with their index entries; an older event never overwrites a newer one. Returns the stale ones."""
         ...
 
-    def stamp(self, note_ids: Sequence[str], stage: str, at: int) -> None:
-        """Notes the time at which a stage of the notes' way was reached; unknown notes are left out."""
+    def stamp(self, versions: Mapping[str, int], stage: str, at: int) -> None:
+        """Notes the time (epoch ms) at which notes first reached a stage of their way. ``versions`` is note_id -> ``occurred_at`` of
+        the event that reached it; a note that is unknown or has moved on to another event is left out."""
         ...
 
     def tagged_with(self, texts: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
@@ -94,12 +95,13 @@ class NoteIndex(Protocol):
         """For each row of ``vectors`` (n, dimension) the ``k`` nearest notes within the window, best first."""
         ...
 
-    def visible(self, note_ids: Sequence[str]) -> set[str]:
-        """Those of the notes that a search can find by now."""
+    def visible(self, note_ids: Sequence[str]) -> dict[str, int]:
+        """Those of the notes that a search can find by now, each with the ``occurred_at`` of the event whose vector it finds."""
         ...
 
     def expire(self, before: int) -> int:
-        """Removes from the fresh-notes collection what was published before; returns how many."""
+        """Removes from the fresh-notes collection what was published before; returns how many. What a search in the fresh collection
+        relies on (younger than ``fresh_hours``) always stays."""
         ...
 
 

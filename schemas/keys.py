@@ -39,6 +39,10 @@ class Keys(Struct, frozen=True):
         """Notes of a category (``*`` for all) by published_at."""
         return f"{{c{bucket(category):02x}}}:{self._tail}:recent:{category}"
 
+    def index_patterns(self) -> tuple[str, str]:
+        """What SCAN matches every tag's and every category's key by."""
+        return f"{{t??}}:{self._tail}:tag:*", f"{{c??}}:{self._tail}:recent:*"
+
 
 def note_key(note_id: str) -> str:
     """Primary key of a note in Milvus: 32 hex digits of BLAKE2b, so that no id needs escaping in an expression."""
@@ -46,6 +50,7 @@ def note_key(note_id: str) -> str:
 
 
 def collection(namespace: str, kind: str, bundle: str = "") -> str:
-    """Milvus collection (with a bundle) or alias (without): ``[ns_]kind[_bundle]``, only letters, digits and underscores."""
+    """Milvus collection (with a bundle) or alias (without): ``[ns_]kind[_bundle]``: letters, digits and underscores, no digit first."""
     parts = [part for part in (namespace, kind, bundle) if part]
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in "_".join(parts))
+    name = "".join(c if c.isascii() and c.isalnum() else "_" for c in "_".join(parts))
+    return f"_{name}" if name[:1].isdigit() else name

@@ -1,14 +1,20 @@
 """What Redis holds, as msgpack arrays (``array_like``: field order is the layout, so new fields go last with a default)."""
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
 from schemas.events import Tag
 
+Place = tuple[Literal["tag", "recent"], str]
+"""Where an index lists a note: under a tag's text, or among the recent notes of a category (``*`` for all)."""
+
 
 class NoteRecord(Struct, array_like=True, omit_defaults=False):
-    """The stored state of one note (``Keys.note``). ``order`` decides which event wins; ``digest`` tells a redelivery from a rival."""
+    """The stored state of one note (``Keys.note``). ``order`` decides which event wins; ``digest`` tells a redelivery from a rival.
+
+    ``retired``: places of earlier events that the index must still be cleared of; a crash in between leaves them here for the redelivery.
+    """
 
     note_id: str
     author_id: str
@@ -23,6 +29,7 @@ class NoteRecord(Struct, array_like=True, omit_defaults=False):
     tagger: str
     degraded: list[str]
     stages: dict[str, int]
+    retired: list[Place] = field(default_factory=list)
 
     @property
     def order(self) -> tuple[int, bool, int]:
