@@ -1,0 +1,116 @@
+"""``index-notes``: tagged notes in, records and vectors out. What is live and what is shadow does not matter here: one job, one bundle.
+
+Every bundle version has its own consumer group (``group_of``) and reads the whole topic from the start, so that a new version is built
+beside the live one. An event tagged by another bundle is therefore passed over without a write: it is neither invalid nor stale, it is the
+work of that bundle's own group, and vectors of two encoders must never meet in one collection.
+"""
+
+import logging
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import msgspec
+import numpy as np
+
+from models.pooling import note_vector
+from models.roles import TagEncoder
+from recall.notes import supersedes
+from recall.stores import Notes, Vector
+from schemas.events import NoteTagged
+from schemas.records import Received
+from schemas.stored import NoteRecord
+from schemas.writes import DropVector, PutNote, PutVector, Skip, Write
+
+log = logging.getLogger(__name__)
+_canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+def group_of(bundle: str) -> str:
+    """Name of the job's consumer group, to be put within the namespace like any other."""
+    return f"index-notes-{bundle}"
+
+
+class IndexNotes:
+    """Decides what the stores hold of each tagged note.
+
+    Args:
+        notes: records that decide which event is newer.
+        encoder: the bundle's tag encoder.
+        bundle: the bundle version these stores belong to.
+    """
+
+    def __init__(self, notes: Notes, encoder: TagEncoder, bundle: str) -> None:
+        self._notes = notes
+        self._encoder = encoder
+        self._bundle = bundle
+        self._foreign: set[str] = set()
+
+    def handle(self, batch: Sequence[Received[NoteTagged]]) -> list[Write]:
+        """``PutNote`` per event that is not stale, then one ``PutVector`` or ``DropVector`` per note for the event that won.
+
+        A redelivery is written again, so that what a crash left half done is completed.
+        """
+        events = [item.event for item in batch if self._ours(item.event)]
+        held = dict(self._notes.get([event.note_id for event in events]))
+        writes: list[Write] = []
+        winners: dict[str, NoteTagged] = {}
+        for event in events:
+            record, previous = record_of(event), held.get(event.note_id)
+            if not supersedes(previous, record):
+                writes.append(Skip("stale"))
+                continue
+            writes.append(PutNote(record, previous))
+            held[event.note_id] = record
+            winners[event.note_id] = event
+        return writes + self._vectors(list(winners.values()))
+
+    def _vectors(self, events: Sequence[NoteTagged]) -> list[Write]:
+        """The vector of each note; all distinct tag texts of the batch are encoded in one call."""
+        texts = sorted({tag.text for event in events for tag in event.tags if not event.deleted})
+        encoded: dict[str, Vector] = dict(zip(texts, self._encoder.encode(texts), strict=True)) if texts else {}
+        writes: list[Write] = []
+        for event in events:
+            if event.deleted or not event.tags:
+                writes.append(DropVector(event.note_id))
+                continue
+            vector = note_vector(
+                np.stack([encoded[tag.text] for tag in event.tags]),
+                [tag.confidence for tag in event.tags],
+                [tag.rank for tag in event.tags],
+            )
+            writes.append(PutVector(event.note_id, event.author_id, event.category, event.published_at, event.occurred_at, vector))
+        return writes
+
+    def _ours(self, event: NoteTagged) -> bool:
+        if event.bundle == self._bundle:
+            return True
+        if event.bundle not in self._foreign:
+            self._foreign.add(event.bundle)
+            log.warning(
+                "note-tagged holds notes of bundle %s; they are left to its own group, this one indexes %s", event.bundle, self._bundle
+            )
+        return False
+
+
+def record_of(event: NoteTagged) -> NoteRecord:
+    """What is stored of an event; a deletion leaves a tombstone without tags, so that an older event cannot bring the note back."""
+    return NoteRecord(
+        note_id=event.note_id,
+        author_id=event.author_id,
+        occurred_at=event.occurred_at,
+        deleted=event.deleted,
+        revision=event.revision,
+        digest=digest_of(event),
+        published_at=event.published_at,
+        category=event.category,
+        tags=[] if event.deleted else event.tags,
+        fingerprint=event.fingerprint,
+        tagger=event.tagger,
+        degraded=event.degraded,
+        stages=dict(event.stages),
+    )
+
+
+def digest_of(event: NoteTagged) -> bytes:
+    """16 bytes of content hash without the stage times: a note event tagged once more with the same tags is the same event."""
+    return blake2b(_canonical(msgspec.structs.replace(event, stages={})), digest_size=16).digest()

@@ -1,0 +1,107 @@
+"""Stamps the stage ``recallable`` on notes once a search can find them, beside the upsert path and without slowing it."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from recall.note_index import now_ms
+from recall.stores import NoteIndex, Notes
+from schemas.errors import Transient
+from schemas.writes import PutVector
+
+log = logging.getLogger(__name__)
+TICK_S = 0.05
+DUTY = 4.0
+GIVE_UP_S = 60.0
+PENDING_MAX = 20_000
+STAGE = "recallable"
+
+
+class Awaited(NamedTuple):
+    """A vector that was written and is not yet seen by a search. ``since`` is on the monotonic clock."""
+
+    note_id: str
+    occurred_at: int
+    since: float
+
+
+class RecallableWatch:
+    """A thread that asks the index which of the vectors written last a search finds by now (a Bounded read, as recall does it), and
+    stamps their records. It rests four times as long as it works, so it takes at most a fifth of a core while a backfill runs.
+
+    What it stamps is an observation, not state: notes that are not found within a minute, or still awaited when the process ends, keep no
+    stamp and are recallable all the same.
+
+    Args:
+        notes: gets the stamps.
+        index: is asked for what is visible.
+        seen: called with (note_id, epoch ms) for each stamp, for metrics.
+    """
+
+    def __init__(self, notes: Notes, index: NoteIndex, seen: Callable[[str, int], None] | None = None) -> None:
+        self._notes = notes
+        self._index = index
+        self._seen = seen
+        self._pending: deque[Awaited] = deque(maxlen=PENDING_MAX)
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def written(self, puts: Sequence[PutVector]) -> None:
+        """Hands over vectors whose upsert was acknowledged; returns at once."""
+        now = time.monotonic()
+        self._pending.extend(Awaited(put.note_id, put.occurred_at, now) for put in puts)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="recallable-watch", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Waits for what is still awaited, at most so long, and ends the thread."""
+        self._closing = True
+        self._wake.set()
+        if self._thread is not None:
+            deadline = time.monotonic() + timeout_s
+            while self._pending and self._thread.is_alive() and time.monotonic() < deadline:
+                self._thread.join(TICK_S)
+            self._pending.clear()
+            self._thread.join(timeout_s)
+
+    def check(self) -> int:
+        """One look at everything awaited; returns how many notes were stamped.
+
+        Raises:
+            Transient: when a store does not answer; what is awaited stays so.
+        """
+        awaited = list(self._pending)
+        found = self._index.visible([item.note_id for item in awaited])
+        at = now_ms()
+        reached = {item.note_id: item.occurred_at for item in awaited if found.get(item.note_id, -1) >= item.occurred_at}
+        self._notes.stamp(reached, STAGE, at)
+        oldest = time.monotonic() - GIVE_UP_S
+        for item in awaited:
+            if self._pending and self._pending[0] is item:
+                self._pending.popleft()
+            if item.note_id not in reached and item.since > oldest:
+                self._pending.append(item)
+        if self._seen is not None:
+            for note_id in reached:
+                self._seen(note_id, at)
+        return len(reached)
+
+    def _run(self) -> None:
+        while not self._closing or self._pending:
+            if not self._pending:
+                self._wake.clear()
+                self._wake.wait(1.0)
+                continue
+            started = time.monotonic()
+            try:
+                self.check()
+            except Transient as error:
+                log.info("stage %s waits: %s", STAGE, error)
+                time.sleep(1.0)
+            time.sleep(max(TICK_S, DUTY * (time.monotonic() - started)))
