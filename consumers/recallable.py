@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -45,29 +44,28 @@ class RecallableWatch:
         self._notes = notes
         self._index = index
         self._seen = seen
-        self._pending: deque[Awaited] = deque(maxlen=PENDING_MAX)
-        self._wake = threading.Event()
+        self._changed = threading.Condition()
+        self._pending: list[Awaited] = []
+        self._looking = False
         self._closing = False
         self._thread: threading.Thread | None = None
 
     def written(self, puts: Sequence[PutVector]) -> None:
         """Hands over vectors whose upsert was acknowledged; returns at once."""
         now = time.monotonic()
-        self._pending.extend(Awaited(put.note_id, put.occurred_at, now) for put in puts)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="recallable-watch", daemon=True)
-            self._thread.start()
-        self._wake.set()
+        with self._changed:
+            self._await([Awaited(put.note_id, put.occurred_at, now) for put in puts])
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="recallable-watch", daemon=True)
+                self._thread.start()
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Waits for what is still awaited, at most so long, and ends the thread."""
-        self._closing = True
-        self._wake.set()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._pending and not self._looking, timeout_s)
+            self._closing = True
+            self._changed.notify_all()
         if self._thread is not None:
-            deadline = time.monotonic() + timeout_s
-            while self._pending and self._thread.is_alive() and time.monotonic() < deadline:
-                self._thread.join(TICK_S)
-            self._pending.clear()
             self._thread.join(timeout_s)
 
     def check(self) -> int:
@@ -76,32 +74,41 @@ class RecallableWatch:
         Raises:
             Transient: when a store does not answer; what is awaited stays so.
         """
-        awaited = list(self._pending)
-        found = self._index.visible([item.note_id for item in awaited])
-        at = now_ms()
-        reached = {item.note_id: item.occurred_at for item in awaited if found.get(item.note_id, -1) >= item.occurred_at}
-        self._notes.stamp(reached, STAGE, at)
-        oldest = time.monotonic() - GIVE_UP_S
-        for item in awaited:
-            if self._pending and self._pending[0] is item:
-                self._pending.popleft()
-            if item.note_id not in reached and item.since > oldest:
-                self._pending.append(item)
+        with self._changed:
+            awaited, self._pending, self._looking = self._pending, [], True
+        left = awaited
+        try:
+            found = self._index.visible([item.note_id for item in awaited])
+            at = now_ms()
+            reached = {item.note_id: item.occurred_at for item in awaited if found.get(item.note_id, -1) >= item.occurred_at}
+            self._notes.stamp(reached, STAGE, at)
+            oldest = time.monotonic() - GIVE_UP_S
+            left = [item for item in awaited if item.note_id not in reached and item.since > oldest]
+        finally:
+            with self._changed:
+                later, self._pending, self._looking = self._pending, [], False
+                self._await(left + later)
         if self._seen is not None:
             for note_id in reached:
                 self._seen(note_id, at)
         return len(reached)
 
+    def _await(self, items: list[Awaited]) -> None:
+        """Under the lock: a backfill faster than the watch loses the stamps of its oldest notes, never memory."""
+        self._pending = (self._pending + items)[-PENDING_MAX:]
+        self._changed.notify_all()
+
     def _run(self) -> None:
-        while not self._closing or self._pending:
-            if not self._pending:
-                self._wake.clear()
-                self._wake.wait(1.0)
-                continue
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._pending) or self._closing)
+                if self._closing:
+                    return
             started = time.monotonic()
             try:
                 self.check()
             except Transient as error:
                 log.info("stage %s waits: %s", STAGE, error)
-                time.sleep(1.0)
-            time.sleep(max(TICK_S, DUTY * (time.monotonic() - started)))
+            spent = time.monotonic() - started
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, max(TICK_S, DUTY * spent))
