@@ -65,6 +65,35 @@ def decoder(kind: type[E]) -> Callable[[bytes | None, Headers | None], E]:
     return decode
 
 
+def chunk_decoder(kind: type[E]) -> Callable[[list[bytes | None], list[Headers | None]], list[E] | None]:
+    """``decoder`` for many records in one pass.
+
+    Returns:
+        ``decode(values, headers) -> events``, in order; None when some record needs a closer look, one by one, by ``decoder``.
+    """
+    parse = msgspec.json.Decoder(kind).decode
+    plain: Headers = [(VERSION_HEADER, str(VERSIONS[kind]).encode())]
+    roomy = TEXT_MAX_BYTES if kind is NoteEvent else EVENT_MAX_BYTES
+
+    def decode(values: list[bytes | None], headers: list[Headers | None]) -> list[E] | None:
+        if headers.count(plain) + headers.count(None) != len(headers):
+            return None
+        try:
+            together = b"".join(values)  # type: ignore[arg-type]
+            if len(together) > roomy and max(map(len, values)) > roomy:  # type: ignore[arg-type]
+                return None
+            events = list(map(parse, values))  # type: ignore[arg-type]
+            if not together.isascii() or b"\\u" in together:
+                for value, event in zip(values, events, strict=True):
+                    if not value.isascii() or b"\\u" in value:  # type: ignore[union-attr, operator]
+                        _check_bytes(event)
+        except (TypeError, InvalidEvent, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return events
+
+    return decode
+
+
 def _invalid(error: Exception) -> InvalidEvent:
     """msgspec's message split into path and reason."""
     reason = str(error)

@@ -1,0 +1,119 @@
+"""The dead-letter record: the original key, value and headers untouched, and around them headers that say what happened.
+
+| header | meaning |
+|---|---|
+| ``tagstream-dl-reason`` | short and stable: ``invalid_event``, ``poison``, or the handler's reason |
+| ``tagstream-dl-detail`` | one line for a person, with the remedy where there is one |
+| ``tagstream-dl-field`` | JSON path of the field at fault, for ``invalid_event`` |
+| ``tagstream-dl-stage`` | job that gave up, ``decode`` before it for an undecodable event (``tag-notes/decode``) |
+| ``tagstream-dl-source`` | topic, partition and offset of the original, as JSON |
+| ``tagstream-dl-timestamp`` | Kafka's timestamp of the original, epoch ms |
+| ``tagstream-dl-first-failed-at``, ``tagstream-dl-last-failed-at`` | epoch ms |
+| ``tagstream-dl-attempts`` | how often it failed; an event sent again from the dead letters goes on counting |
+| ``tagstream-dl-no-value``, ``tagstream-dl-no-key`` | present when the original had none |
+"""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from schemas.records import Headers, Message
+
+PREFIX = "tagstream-dl-"
+DETAIL_MAX_CHARS = 2000
+
+
+class Coordinates(Struct, frozen=True):
+    """Where the original record is."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Failure(Struct, frozen=True):
+    """Why an event is given up. ``field`` is a JSON path or empty."""
+
+    reason: str
+    detail: str
+    stage: str
+    field: str = ""
+
+
+class DeadLetter(Struct, frozen=True):
+    """A dead-letter record read back. ``headers`` are the original ones. Times are epoch ms."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    failure: Failure
+    source: Coordinates
+    timestamp: int
+    first_failed_at: int
+    last_failed_at: int
+    attempts: int
+
+
+def dead_letter_headers(message: Message, failure: Failure, now: Callable[[], float] = time.time) -> Headers:
+    """Headers of the record that replaces ``message`` in the dead-letter topic."""
+    original: Headers = []
+    earlier: dict[str, bytes | None] = {}
+    for name, value in message.headers() or []:
+        if name.startswith(PREFIX):
+            earlier[name[len(PREFIX) :]] = value
+        else:
+            original.append((name, value))
+    failed_at = str(int(now() * 1000)).encode()
+    source = Coordinates(message.topic() or "", _number(message.partition()), _number(message.offset()))
+    _, timestamp = message.timestamp()
+    told: dict[str, bytes] = {
+        "reason": failure.reason.encode(),
+        "detail": failure.detail[:DETAIL_MAX_CHARS].encode(errors="replace"),
+        "field": failure.field.encode(errors="replace"),
+        "stage": failure.stage.encode(),
+        "source": msgspec.json.encode(source),
+        "timestamp": str(timestamp).encode(),
+        "first-failed-at": earlier.get("first-failed-at") or failed_at,
+        "last-failed-at": failed_at,
+        "attempts": str(int(earlier.get("attempts") or 0) + 1).encode(),
+    }
+    if message.value() is None:
+        told["no-value"] = b"1"
+    if message.key() is None:
+        told["no-key"] = b"1"
+    return original + [(PREFIX + name, value) for name, value in told.items()]
+
+
+def read_dead_letter(message: Message) -> DeadLetter:
+    """A record of a dead-letter topic, taken apart.
+
+    Raises:
+        ValueError: the record does not have the headers of a dead letter.
+    """
+    told: dict[str, str] = {}
+    original: Headers = []
+    for name, value in message.headers() or []:
+        if name.startswith(PREFIX):
+            told[name[len(PREFIX) :]] = (value or b"").decode()
+        else:
+            original.append((name, value))
+    try:
+        return DeadLetter(
+            key=None if "no-key" in told else message.key(),
+            value=None if "no-value" in told else message.value(),
+            headers=original,
+            failure=Failure(told["reason"], told["detail"], told["stage"], told["field"]),
+            source=msgspec.json.decode(told["source"], type=Coordinates),
+            timestamp=int(told["timestamp"]),
+            first_failed_at=int(told["first-failed-at"]),
+            last_failed_at=int(told["last-failed-at"]),
+            attempts=int(told["attempts"]),
+        )
+    except (KeyError, msgspec.DecodeError) as error:
+        raise ValueError(f"not a dead letter: {error}") from None
+
+
+def _number(value: int | None) -> int:
+    return -1 if value is None else value
