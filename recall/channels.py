@@ -1,0 +1,170 @@
+"""Candidate sources. Each proposes notes for one reader with a score of its own; what they propose is judged by the filters, not here.
+
+| channel | proposes | score |
+|---|---|---|
+| ``tag_embedding`` | notes whose vector lies nearest to the reader's | cosine |
+| ``tag_index`` | notes that share tags with the profile, word for word | sum of the profile scores of the shared tags |
+| ``tag_index_idf`` | the same | each shared tag weighted by how rare it is |
+| ``fresh`` | newest notes, of the reader's categories and of all | weighted reciprocal ranks |
+
+``fresh`` is what a reader without a profile gets, and what fills up when the others find too little.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from msgspec import Struct
+
+from models.pooling import user_vector
+from models.roles import TagEncoder
+from recall.merge import RANK_OFFSET, Blend
+from recall.reader import KnownNotes, Reader
+from recall.stores import Hit, NoteIndex, Window
+from schemas.stored import NoteRecord
+
+TAGS_ENCODED = 64
+TAGS_LOOKED_UP = 128
+CATEGORIES_FOLLOWED = 3
+
+
+class Context(Struct, frozen=True):
+    """What a channel may use. ``limit``: how many candidates to propose at most."""
+
+    reader: Reader
+    window: Window
+    limit: int
+    notes: KnownNotes
+    index: NoteIndex
+    encoder: TagEncoder
+
+
+class Found(NamedTuple):
+    """What a channel proposes, at most ``Context.limit`` notes, best first. ``more``: a higher limit may find further ones."""
+
+    hits: list[Hit]
+    more: bool
+
+
+NOTHING = Found([], False)
+
+
+class Channel(Protocol):
+    """A candidate source. ``blend`` says how its scores enter the merge."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def blend(self) -> Blend: ...
+
+    def candidates(self, context: Context) -> Found:
+        """Proposes notes for ``context.reader``.
+
+        Raises:
+            Transient: when a store does not answer; the query goes on without this channel.
+        """
+        ...
+
+
+class TagEmbedding(Struct, frozen=True):
+    """Nearest notes to the score-weighted mean of the vectors of the reader's highest scored tags (paper section 3.3, recall by tags)."""
+
+    name: str = "tag_embedding"
+    blend: Blend = Blend()
+
+    def candidates(self, context: Context) -> Found:
+        """See ``Channel``."""
+        liked = context.reader.top(TAGS_ENCODED)
+        if not liked:
+            return NOTHING
+        vector = user_vector(context.encoder.encode(list(liked)), np.array(list(liked.values()), dtype=np.float64))
+        if vector is None:
+            return NOTHING
+        hits = context.index.search(vector[None, :], context.limit, context.window)[0]
+        return Found(hits, len(hits) >= context.limit)
+
+
+class TagIndex(Struct, frozen=True):
+    """Notes found under the reader's highest scored tags, scored by their records: an entry whose record lost the tag is no candidate.
+
+    Of each tag the newest ``limit`` notes of the window are looked at. ``rare``: weight a tag by log(1 + limit / notes found), an
+    inverse document frequency bounded by what was looked at.
+    """
+
+    name: str = "tag_index"
+    rare: bool = False
+    blend: Blend = Blend(absent=0.0)
+
+    def candidates(self, context: Context) -> Found:
+        """See ``Channel``."""
+        liked = context.reader.top(TAGS_LOOKED_UP)
+        if not liked:
+            return NOTHING
+        listed = context.notes.store.tagged_with(list(liked), context.window, context.limit)
+        weights = {text: score * self._rarity(len(listed.get(text, ())), context.limit) for text, score in liked.items()}
+        listing = _best(_sums(listed, weights), context.limit)
+        records = context.notes.get(hit.note_id for hit in listing)
+        hits = [scored for hit in listing if (scored := self._scored(hit, records.get(hit.note_id), weights)) is not None]
+        more = len(listing) >= context.limit or any(len(found) >= context.limit for found in listed.values())
+        return Found(_best(hits, context.limit), more)
+
+    def _rarity(self, found: int, limit: int) -> float:
+        return math.log1p(limit / found) if self.rare and found else 1.0
+
+    @staticmethod
+    def _scored(hit: Hit, record: NoteRecord | None, weights: Mapping[str, float]) -> Hit | None:
+        """The hit with its record's score; a note that is unknown or deleted stays for the filters to name."""
+        if record is None or record.deleted:
+            return hit
+        shared = [weights[tag.text] for tag in record.tags if tag.text in weights]
+        return Hit(hit.note_id, math.fsum(shared), record.published_at) if shared else None
+
+
+class Fresh(Struct, frozen=True):
+    """Newest notes by reciprocal rank: of all categories, and of those the reader acts on most, weighted by their share."""
+
+    name: str = "fresh"
+    blend: Blend = Blend(by_rank=True)
+
+    def candidates(self, context: Context) -> Found:
+        """See ``Channel``."""
+        shares = _category_shares(context)
+        scores: dict[str, float] = {}
+        published: dict[str, int] = {}
+        for category, weight in {"*": 1.0, **shares}.items():
+            for rank, hit in enumerate(context.notes.store.recent([category], context.window, context.limit), start=1):
+                scores[hit.note_id] = scores.get(hit.note_id, 0.0) + weight / (RANK_OFFSET + rank)
+                published[hit.note_id] = hit.published_at
+        hits = [Hit(note_id, score, published[note_id]) for note_id, score in scores.items()]
+        return Found(_best(hits, context.limit), len(hits) >= context.limit)
+
+
+_ALL: tuple[Channel, ...] = (TagEmbedding(), TagIndex(), TagIndex("tag_index_idf", rare=True), Fresh())
+CHANNELS: dict[str, Channel] = {channel.name: channel for channel in _ALL}
+DEFAULT_CHANNELS = ("tag_embedding", "tag_index", "fresh")
+
+
+def _category_shares(context: Context) -> dict[str, float]:
+    """Share of the reader's followed categories among the notes acted on last, most frequent first."""
+    records = context.notes.get(context.reader.recent_notes)
+    counts = Counter(record.category for record in records.values() if record.category)
+    total = counts.total()
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return {category: count / total for category, count in ordered[:CATEGORIES_FOLLOWED]}
+
+
+def _sums(listed: Mapping[str, list[Hit]], weights: Mapping[str, float]) -> list[Hit]:
+    """One hit per note, scored by the weights of the tags it is listed under."""
+    found: dict[str, Hit] = {}
+    for text, hits in listed.items():
+        for hit in hits:
+            held = found.get(hit.note_id)
+            score = weights[text] + (held.score if held else 0.0)
+            found[hit.note_id] = Hit(hit.note_id, score, hit.published_at)
+    return list(found.values())
+
+
+def _best(hits: list[Hit], limit: int) -> list[Hit]:
+    return sorted(hits, key=lambda hit: (-hit.score, -hit.published_at, hit.note_id))[:limit]

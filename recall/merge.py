@@ -1,0 +1,113 @@
+"""One ranking out of several channels, for one reader.
+
+Scores that mean something within their channel become z-scores over this reader's candidates (measured better than ranks where one channel
+is much better than another); recency has no such scale and enters by reciprocal rank, as a tie-breaker.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct, field
+
+from recall.stores import Hit
+
+RANK_OFFSET = 60.0
+DECIMALS = 9
+
+
+class Candidate(Struct):
+    """A note that some channel proposed. ``scores``: the channels' own scores, by channel name."""
+
+    note_id: str
+    published_at: int
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+class Blend(Struct, frozen=True):
+    """How a channel enters. ``by_rank``: by reciprocal rank instead of z-score. ``absent``: the score of a note that the channel did not
+    propose, where that is known (no shared tag = 0); otherwise, and never above, the lowest score the channel gave."""
+
+    weight: float = 1.0
+    by_rank: bool = False
+    absent: float | None = None
+
+
+class ChannelScore(Struct, frozen=True):
+    """A channel's part in a result: rank (1 = best) among the candidates left and the channel's own score."""
+
+    name: str
+    rank: int
+    score: float
+
+
+class Ranked(Struct, frozen=True):
+    """A candidate with its merged score and the channels it came from."""
+
+    note_id: str
+    published_at: int
+    score: float
+    channels: list[ChannelScore]
+
+
+def pool(found: Mapping[str, Iterable[Hit]]) -> list[Candidate]:
+    """One candidate per note of all channels' hits; of a note a channel names twice the better finite score holds."""
+    candidates: dict[str, Candidate] = {}
+    for channel, hits in found.items():
+        for hit in hits:
+            candidate = candidates.setdefault(hit.note_id, Candidate(hit.note_id, hit.published_at))
+            held = candidate.scores.get(channel)
+            if held is None or (math.isfinite(hit.score) and not held >= hit.score):
+                candidate.scores[channel] = hit.score
+    return list(candidates.values())
+
+
+def merge(candidates: Sequence[Candidate], blends: Mapping[str, Blend]) -> list[Ranked]:
+    """Ranks the candidates, best first.
+
+    A score that is not finite counts as if the channel had not proposed the note. Scores are rounded to nine decimals; equal ones are
+    ordered by publication, newest first, then by ``note_id``: the order of ``candidates`` and of ``blends`` changes nothing.
+    """
+    totals = dict.fromkeys((candidate.note_id for candidate in candidates), 0.0)
+    parts: dict[str, list[ChannelScore]] = {note_id: [] for note_id in totals}
+    for name in sorted(blends):
+        blend = blends[name]
+        ranks = _ranks(candidates, name)
+        amounts = _reciprocals(ranks) if blend.by_rank else _z_scores(candidates, name, blend.absent)
+        for candidate in candidates:
+            note_id = candidate.note_id
+            totals[note_id] += blend.weight * amounts.get(note_id, 0.0)
+            if note_id in ranks:
+                parts[note_id].append(ChannelScore(name, ranks[note_id], candidate.scores[name]))
+    ranked = [
+        Ranked(candidate.note_id, candidate.published_at, round(totals[candidate.note_id], DECIMALS), parts[candidate.note_id])
+        for candidate in candidates
+    ]
+    return sorted(ranked, key=lambda one: (-one.score, -one.published_at, one.note_id))
+
+
+def _finite(candidate: Candidate, channel: str) -> float | None:
+    score = candidate.scores.get(channel)
+    return score if score is not None and math.isfinite(score) else None
+
+
+def _ranks(candidates: Sequence[Candidate], channel: str) -> dict[str, int]:
+    """Rank by note of the candidates the channel scored, ties as in ``merge``."""
+    scored = [(-round(score, DECIMALS), -c.published_at, c.note_id) for c in candidates if (score := _finite(c, channel)) is not None]
+    return {note_id: rank for rank, (_, _, note_id) in enumerate(sorted(scored), start=1)}
+
+
+def _reciprocals(ranks: Mapping[str, int]) -> dict[str, float]:
+    return {note_id: 1.0 / (RANK_OFFSET + rank) for note_id, rank in ranks.items()}
+
+
+def _z_scores(candidates: Sequence[Candidate], channel: str, absent: float | None) -> dict[str, float]:
+    """Standard scores over all candidates; none when they do not differ."""
+    found = [score for candidate in candidates if (score := _finite(candidate, channel)) is not None]
+    if not found:
+        return {}
+    largest = max(map(abs, found)) or 1.0
+    lowest = min(found) if absent is None else min(*found, absent)
+    values = {c.note_id: (lowest if (score := _finite(c, channel)) is None else score) / largest for c in candidates}
+    mean = math.fsum(values.values()) / len(values)
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values.values()) / len(values))
+    return {note_id: (value - mean) / spread for note_id, value in values.items()} if spread > 1e-12 else {}

@@ -1,0 +1,179 @@
+"""The query: reader -> candidate sources -> filters -> merge -> explanation. Read ``recall`` top to bottom.
+
+Redis down is ``Transient``: without profiles and records nothing can be said. A channel whose store is down contributes nothing and is
+named in ``degraded``.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from models.profile import actions_behind
+from models.roles import TagEncoder
+from recall.channels import CHANNELS, DEFAULT_CHANNELS, TAGS_ENCODED, Channel, Context, Found
+from recall.explain import Reason, Similarity, explain
+from recall.filters import Judge, Removed, known, live, not_own, original, split, unseen, within
+from recall.merge import Candidate, ChannelScore, Ranked, merge, pool
+from recall.note_index import now_ms
+from recall.reader import KnownNotes, read_reader
+from recall.stores import NoteIndex, Notes, Profiles, Window
+from schemas.errors import Transient
+from schemas.settings import Settings
+from schemas.stored import NoteRecord
+
+DAY_MS = 86_400_000
+OVERFETCH = 4
+FETCH_MIN = 100
+FETCH_MAX = 16_000
+NO_BUNDLE = "no bundle is active yet: run `tagstream consume`"
+
+
+class Query(Struct, frozen=True, kw_only=True):
+    """What is asked. ``fresh_within_ms``: greatest age of a note, None for any.
+
+    ``as_of``: the moment asked about, epoch ms; notes published later do not exist. None is the clock, without that bound: a producer whose
+    clock runs ahead hides nothing.
+    """
+
+    user_id: str
+    k: int = 20
+    fresh_within_ms: int | None = DAY_MS
+    as_of: int | None = None
+    channels: tuple[str, ...] = DEFAULT_CHANNELS
+    explain: bool = False
+
+
+class RecallStores(Struct, frozen=True):
+    """The online stores of one bundle version, with the settings of the profile arithmetic. ``bundle`` None: none is live yet."""
+
+    profiles: Profiles
+    notes: Notes
+    index: NoteIndex
+    settings: Settings
+    bundle: str | None = None
+
+
+class Result(Struct, frozen=True):
+    """A recalled note. ``reasons`` is filled when asked for; ``channels`` holds ``fresh`` alone where nothing of the profile matched."""
+
+    note_id: str
+    score: float
+    channels: list[ChannelScore]
+    reasons: list[Reason]
+    category: str | None = None
+    published_at: int = 0
+    tags: list[str] = field(default_factory=list)
+
+
+class Recalled(Struct, frozen=True):
+    """The answer. ``removed`` accounts for every candidate that a filter took out; ``degraded`` names what the answer had to do without."""
+
+    user_id: str
+    as_of: int
+    results: list[Result]
+    removed: list[Removed]
+    degraded: list[str]
+    profile_tags: int = 0
+
+
+def recall(query: Query, stores: RecallStores, encoder: TagEncoder) -> Recalled:
+    """Answers one query.
+
+    Args:
+        encoder: used only when the embedding channel runs for a reader whose profile is not empty.
+
+    Raises:
+        Transient: when Redis does not answer.
+    """
+    now = now_ms() if query.as_of is None else query.as_of
+    if stores.bundle is None:
+        return Recalled(query.user_id, now, [], [], [NO_BUNDLE])
+    context = prepare(query, now, stores, encoder)
+    channels = [CHANNELS[name] for name in dict.fromkeys(query.channels)]
+    degraded: dict[str, str] = {}
+    while True:
+        ranked, removed, more = rank(channels, context, degraded)
+        if len(ranked) >= query.k or not more or context.limit >= FETCH_MAX:
+            break
+        context = replace(context, limit=min(context.limit * OVERFETCH, FETCH_MAX))
+    chosen = ranked[: query.k]
+    reasons = explain_all(chosen, context) if query.explain else [[] for _ in chosen]
+    results = [result(one, why, context.notes) for one, why in zip(chosen, reasons, strict=True)]
+    return Recalled(query.user_id, now, results, removed, list(degraded.values()), len(context.reader.liked))
+
+
+def prepare(query: Query, now: int, stores: RecallStores, encoder: TagEncoder) -> Context:
+    """Reads the reader and says what the channels may use."""
+    notes = KnownNotes(stores.notes)
+    reader = read_reader(query.user_id, now, stores.profiles, notes, stores.settings)
+    window = Window(None if query.fresh_within_ms is None else now - query.fresh_within_ms, query.as_of)
+    return Context(reader, window, min(max(OVERFETCH * query.k, FETCH_MIN), FETCH_MAX), notes, stores.index, encoder)
+
+
+def rank(channels: Sequence[Channel], context: Context, degraded: dict[str, str]) -> tuple[list[Ranked], list[Removed], bool]:
+    """Candidates that pass the filters, best first; those removed, with reasons; and whether a higher limit may find more.
+
+    ``recall`` asks again with a higher limit when too few pass: a reader may have acted on most of what matches.
+    """
+    found = {channel.name: propose(channel, context, degraded) for channel in channels if channel.name not in degraded}
+    kept, removed = filter_all(pool({name: one.hits for name, one in found.items()}), context)
+    ranked = merge(kept, {channel.name: channel.blend for channel in channels})
+    records = context.notes.get(one.note_id for one in ranked)
+    ranked, reposts = split(ranked, original(records, fingerprints(context)))
+    return ranked, removed + reposts, any(one.more for one in found.values())
+
+
+def propose(channel: Channel, context: Context, degraded: dict[str, str]) -> Found:
+    """A channel's candidates; none, and a line in ``degraded``, when its store is down."""
+    try:
+        return channel.candidates(context)
+    except Transient as error:
+        degraded[channel.name] = f"{channel.name}: {error}"
+        return Found([], False)
+
+
+def filter_all(candidates: Sequence[Candidate], context: Context) -> tuple[list[Candidate], list[Removed]]:
+    """The filters in order; the first that objects gives the reason."""
+    records = context.notes.get(candidate.note_id for candidate in candidates)
+    reader = context.reader
+    filters: list[Judge] = [
+        known(records),
+        live(records),
+        not_own(records, reader.user_id),
+        unseen(reader.acted_on),
+        within(records, context.window),
+    ]
+    kept, removed = list(candidates), list[Removed]()
+    for judge in filters:
+        kept, out = split(kept, judge)
+        removed += out
+    return kept, removed
+
+
+def fingerprints(context: Context) -> dict[str, str]:
+    """Fingerprint -> note, of the notes the reader acted on last: their reposts are no news."""
+    records = context.notes.get(context.reader.recent_notes)
+    return {record.fingerprint: note_id for note_id, record in records.items() if record.fingerprint}
+
+
+def explain_all(chosen: Sequence[Ranked], context: Context) -> list[list[Reason]]:
+    """The reasons of each result, in order; none for one that only ``fresh`` proposed."""
+    records = context.notes.get(one.note_id for one in chosen)
+    near = [one.note_id for one in chosen if any(part.name == "tag_embedding" for part in one.channels)]
+    tags = {one.note_id: texts(records.get(one.note_id)) for one in chosen}
+    near_tags = [text for note_id in near for text in tags[note_id]]
+    similarity = Similarity(context.encoder, context.reader.top(TAGS_ENCODED), near_tags) if near_tags else None
+    actions = actions_behind(context.reader.record, context.notes.tags_of)
+    return [explain(tags[one.note_id], context.reader.liked, actions, similarity if one.note_id in near else None) for one in chosen]
+
+
+def texts(record: NoteRecord | None) -> list[str]:
+    """A note's tags as texts, by rank."""
+    return [] if record is None else [tag.text for tag in sorted(record.tags, key=lambda tag: tag.rank)]
+
+
+def result(one: Ranked, reasons: list[Reason], notes: KnownNotes) -> Result:
+    """A ranked candidate as it is shown."""
+    record = notes.get([one.note_id])[one.note_id]
+    return Result(one.note_id, one.score, one.channels, reasons, record.category, record.published_at, texts(record))
