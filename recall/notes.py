@@ -14,10 +14,12 @@ never hides a newer entry. An entry left behind by a process that died as a zomb
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 import msgspec
 
+from recall.redis_client import Client, redis_errors
 from recall.stores import Hit, Window
 from schemas.errors import Transient
 from schemas.keys import Keys
@@ -85,7 +87,7 @@ class Decided(msgspec.Struct):
 class RedisNotes:
     """``Notes`` on Redis or Redis Cluster: a value is an 8-byte content hash (the compare-and-set token) and the record as msgpack."""
 
-    def __init__(self, client: Any, keys: Keys) -> None:
+    def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 
@@ -139,13 +141,10 @@ class RedisNotes:
         """Drops index entries of notes published before (epoch ms); records stay. Returns how many entries went. Reads every key once."""
         dropped = 0
         for pattern in self._keys.index_patterns():
-            batch: list[bytes] = []
-            for key in self._client.scan_iter(match=pattern, count=1000):
-                batch.append(key)
-                if len(batch) == 1000:
+            with redis_errors():
+                found = iter(self._client.scan_iter(match=pattern, count=1000))
+                while batch := list(islice(found, 1000)):
                     dropped += self._drop_before(batch, before)
-                    batch = []
-            dropped += self._drop_before(batch, before)
         return dropped
 
     def _drop_before(self, keys: Sequence[bytes], before: int) -> int:
@@ -200,7 +199,7 @@ class RedisNotes:
         """One pipelined round trip; commands are sent as they are, because a cluster pipeline offers no ``eval`` of its own."""
         if not calls:
             return []
-        with self._client.pipeline(transaction=False) as pipe:
+        with redis_errors(), self._client.pipeline(transaction=False) as pipe:
             for call in calls:
                 pipe.execute_command(*call)
             return list(pipe.execute())

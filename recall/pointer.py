@@ -1,7 +1,6 @@
 """Which bundle is live: one Redis key, which readers follow."""
 
-from typing import Any
-
+from recall.redis_client import Client, redis_errors
 from schemas.settings import Settings
 
 
@@ -10,14 +9,17 @@ def pointer_key(settings: Settings) -> str:
     return f"{settings.namespace or 'ts'}:active-bundle"
 
 
-def active_bundle(client: Any, settings: Settings) -> str | None:
+def active_bundle(client: Client, settings: Settings) -> str | None:
     """The live bundle's version; None before the first one was activated."""
-    held = client.get(pointer_key(settings))
-    return held.decode() if held else None
+    with redis_errors():
+        held = client.get(pointer_key(settings))
+    return (held if isinstance(held, str) else held.decode()) if held else None
 
 
-def activate_if_none(client: Any, settings: Settings, bundle: str) -> str:
+def activate_if_none(client: Client, settings: Settings, bundle: str) -> str:
     """Makes ``bundle`` the live one where there is none yet, and returns the live one: with another version the caller builds a shadow."""
-    if client.set(pointer_key(settings), bundle, nx=True):
+    with redis_errors():
+        first = client.set(pointer_key(settings), bundle, nx=True)
+    if first:
         return bundle
     return active_bundle(client, settings) or bundle
