@@ -1,6 +1,6 @@
 """What Redis holds, as msgpack arrays (``array_like``: field order is the layout, so new fields go last with a default)."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct, field
 
@@ -38,7 +38,9 @@ class NoteRecord(Struct, array_like=True, omit_defaults=False):
 
 
 class PendingAction(Struct, array_like=True, gc=False):
-    """An action on a note that has no tags yet; ``raw`` is the original event's bytes, for the dead letter if it never counts."""
+    """An action that will count once its note has tags. ``raw`` and the coordinates are the original event's, for the dead letter if it
+    never counts. ``event``: hash of its event id, as in ``ProfileRecord.seen``; ``since``: the reader's stream time when it began to wait.
+    """
 
     note_id: str
     action: str
@@ -47,21 +49,46 @@ class PendingAction(Struct, array_like=True, gc=False):
     partition: int
     offset: int
     raw: bytes
+    event: bytes
+    since: int
 
 
-class ProfileRecord(Struct, array_like=True):
-    """One reader (``Keys.profile``). Scores are in forward-decayed units relative to ``landmark`` (arithmetic: ``models/profile.py``).
+class Touched(Struct, array_like=True, gc=False):
+    """What a reader did with one note: facts with their times, from which scores are computed when they are asked for.
 
-    ``notes``: note_id -> ``[touched_at, liked_at, favorited_at, click_times, like_tags, favorite_tags]``, least recently touched first;
-    ``seen``: hashes of the last 256 event ids, oldest first; ``applied``: ``source/partition`` -> last offset applied.
+    ``tags``: msgpack array of the texts that the actions count for, None while the note has none yet. ``stamps``: actions that count each
+    time (clicks), ``occurred_at * 8 + code``, in time order. ``like_tags``, ``favorite_tags``: only where they differ from ``tags`` because
+    the note was tagged anew in between. ``folded``: the sum of stamps too many to keep, decayed to ``folded_at``. ``acted`` is False for a
+    note that was only shown.
     """
 
-    landmark: int
-    newest: int
-    actions: int
-    scores: dict[str, float] = field(default_factory=dict)
-    notes: dict[str, list[Any]] = field(default_factory=dict)
-    seen: list[int] = field(default_factory=list)
+    tags: bytes | None = None
+    stamps: tuple[int, ...] = ()
+    acted: bool = False
+    liked_at: int | None = None
+    favorited_at: int | None = None
+    like_tags: bytes | None = None
+    favorite_tags: bytes | None = None
+    folded: float = 0.0
+    folded_at: int = 0
+
+
+class ProfileRecord(Struct, array_like=True, gc=False):
+    """One reader (``Keys.profile``); ``models/profile.py`` has the arithmetic.
+
+    ``newest``: latest ``occurred_at`` applied, the reader's stream time. ``seen``: 8-byte hashes of the last 256 event ids, oldest first.
+    ``applied``: ``source/partition`` -> last offset applied. ``notes``: least recently touched first. What falls out of ``notes`` leaves
+    its score in ``residue`` (units relative to ``landmark``, newest part at ``residue_at``) and a 4-byte hash in ``forgotten``.
+    """
+
+    newest: int = 0
+    actions: int = 0
+    seen: bytes = b""
     applied: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, Touched] = field(default_factory=dict)
     pending: list[PendingAction] = field(default_factory=list)
+    residue: dict[str, float] = field(default_factory=dict)
+    landmark: int = 0
+    residue_at: int = 0
     forgotten_notes: int = 0
+    forgotten: bytes = b""

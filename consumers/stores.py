@@ -1,0 +1,48 @@
+"""The online stores as the engine sees them: each takes its kinds of writes and applies them."""
+
+from collections.abc import Sequence
+
+from consumers.recallable import RecallableWatch
+from recall.stores import NoteIndex, Notes, Profiles
+from schemas.writes import DropVector, PutNote, PutProfile, PutVector
+from streams.roles import Applied
+
+
+class ProfileStore:
+    """Reader records; what compare-and-set refuses goes back to the engine, which has it decided again."""
+
+    accepts = (PutProfile,)
+
+    def __init__(self, profiles: Profiles) -> None:
+        self._profiles = profiles
+
+    def apply(self, writes: Sequence[PutProfile]) -> Applied:
+        """Raises ``Transient`` when Redis does not answer; applying again then is harmless."""
+        return Applied(conflicts=self._profiles.write(writes))
+
+
+class NoteStore:
+    """Note records, then vectors. The record decides: where it turns out stale, the vector decided with it is left out."""
+
+    accepts = (PutNote, PutVector, DropVector)
+
+    def __init__(self, notes: Notes, index: NoteIndex, watch: RecallableWatch | None = None) -> None:
+        self._notes = notes
+        self._index = index
+        self._watch = watch
+
+    def apply(self, writes: Sequence[PutNote | PutVector | DropVector]) -> Applied:
+        """Raises ``Transient`` when Redis or Milvus does not answer, ``PoisonBatch`` for a vector that the index cannot hold."""
+        puts = [write for write in writes if isinstance(write, PutNote)]
+        stale = self._notes.put(puts) if puts else []
+        late = {id(put) for put in stale}
+        outdated = {note_id for note_id, put in {put.record.note_id: put for put in puts}.items() if id(put) in late}
+        vectors = [write for write in writes if isinstance(write, PutVector) and write.note_id not in outdated]
+        drops = [write for write in writes if isinstance(write, DropVector) and write.note_id not in outdated]
+        if drops:
+            self._index.drop(drops)
+        if vectors:
+            self._index.upsert(vectors)
+            if self._watch is not None:
+                self._watch.written(vectors)
+        return Applied(stale=len(stale))

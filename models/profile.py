@@ -1,0 +1,190 @@
+"""Profile arithmetic, the reading side: what a record says at a moment. ``models/profile_update.py`` is the writing side. No I/O, no clock.
+
+A record holds facts (which note, which action, when, with which tags), not sums. So an undo is exact by construction, a score can be asked
+for any moment, and one event costs the same however many tags its note has. A score is computed on reading:
+
+    score(tag, T) = sum over the actions that stand of weight x 2 ** (-max(0, T - occurred_at) / half_life)
+
+Facts are bounded. What leaves them keeps counting as a forward-decayed sum (Cormode et al., Forward Decay, ICDE 2009): clicks on one note
+beyond the 16 newest in ``Touched.folded``, notes beyond the last ``profile_max_notes`` and clicks for tags that a note has no more in
+``ProfileRecord.residue``. So a score is exact for every T not earlier than the newest action that left; for an earlier T such a sum counts
+as it stood at its newest action.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import msgspec
+import xxhash
+from msgspec import Struct
+
+from schemas.events import Tag
+from schemas.settings import Settings
+from schemas.stored import ProfileRecord, Touched
+
+SCORE_MIN = 1e-9
+REPEATED = ("impression", "click", "view", "comment", "share")
+COUNT, LIKE, FAVORITE, UNLIKE, UNFAVORITE = range(5)
+
+TagsOf = Callable[[str], Sequence[Tag] | None]
+
+
+class Rules(Struct, frozen=True):
+    """The settings of the arithmetic. ``kinds``: action -> (operation, code of a repeated action, weight), without entry for an action that
+    leaves no trace; ``repeated``: weight by code."""
+
+    kinds: dict[str, tuple[int, int, float]]
+    repeated: tuple[float, ...]
+    like: float
+    favorite: float
+    half_life_ms: float
+    max_tags: int
+    max_notes: int
+    max_pending: int
+    pending_ms: float
+
+
+class ActionRef(Struct, frozen=True):
+    """One action behind a profile tag."""
+
+    note_id: str
+    action: str
+    occurred_at: int
+
+
+class ActedOn(Collection[str]):
+    """Notes a reader acted on. Iteration and length give those still in the record; ``in`` also knows the last 20,000 that fell out, by a
+    32-bit hash (with all of them there, one other note in 200,000 is taken for one of them)."""
+
+    def __init__(self, notes: set[str], forgotten: bytes) -> None:
+        self._notes = notes
+        self._forgotten = {forgotten[at : at + 4] for at in range(0, len(forgotten), 4)}
+
+    def __contains__(self, note_id: object) -> bool:
+        if note_id in self._notes:
+            return True
+        return bool(self._forgotten) and isinstance(note_id, str) and short_hash(note_id) in self._forgotten
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._notes)
+
+    def __len__(self) -> int:
+        return len(self._notes)
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The rules that the settings ask for."""
+    weights = settings.action_weights()
+    kinds = {action: (COUNT, code, weights[action]) for code, action in enumerate(REPEATED)}
+    if not weights["impression"] and not settings.recall_filter_impressions:
+        del kinds["impression"]
+    kinds |= {"like": (LIKE, 0, weights["like"]), "favorite": (FAVORITE, 0, weights["favorite"])}
+    kinds |= {"unlike": (UNLIKE, 0, 0.0), "unfavorite": (UNFAVORITE, 0, 0.0)}
+    return Rules(
+        kinds=kinds,
+        repeated=tuple(weights[action] for action in REPEATED),
+        like=weights["like"],
+        favorite=weights["favorite"],
+        half_life_ms=settings.half_life_ms,
+        max_tags=settings.profile_max_tags,
+        max_notes=settings.profile_max_notes,
+        max_pending=settings.profile_max_pending,
+        pending_ms=settings.profile_pending_hours * 3_600_000.0,
+    )
+
+
+_encode_texts = msgspec.msgpack.Encoder().encode
+unpack_tags = msgspec.msgpack.Decoder(tuple[str, ...]).decode
+
+
+def pack_tags(tags: Sequence[Tag]) -> bytes:
+    """The texts of a note's tags as a record keeps them."""
+    return _encode_texts([tag.text for tag in tags])
+
+
+def waiting_notes(record: ProfileRecord) -> set[str]:
+    """Notes without tags so far that actions of the reader wait for."""
+    return {action.note_id for action in record.pending}
+
+
+def scores_at(record: ProfileRecord, as_of: int, settings: Settings, tags_of: TagsOf) -> dict[str, float]:
+    """A reader's tag scores at ``as_of`` (epoch ms), highest first, ties by text, at most ``profile_max_tags``; nothing below 1e-9.
+
+    Args:
+        tags_of: the tags a note has now, None if unknown; asked for ``waiting_notes`` only: an action counts as soon as they are there.
+    """
+    rules = rules_of(settings)
+    half_life = rules.half_life_ms
+    scores: dict[str, float] = defaultdict(float)
+    if record.residue:
+        age = max(as_of, record.residue_at) - record.landmark
+        left = decay(age, half_life)
+        for text, units in record.residue.items():
+            scores[text] = units * left
+    for note_id, touched in record.notes.items():
+        for packed, weight in _standing(touched, as_of, rules):
+            for text in _texts(note_id, packed, tags_of):
+                scores[text] += weight
+    kept = sorted((item for item in scores.items() if abs(item[1]) >= SCORE_MIN), key=lambda item: (-item[1], item[0]))
+    return dict(kept[: rules.max_tags] if rules.max_tags else kept)
+
+
+def actions_behind(record: ProfileRecord, tags_of: TagsOf) -> dict[str, list[ActionRef]]:
+    """By profile tag the actions that raised it and still stand, newest first. Those that left the record's bounds are not among them."""
+    found: list[tuple[ActionRef, bytes | None]] = []
+    for note_id, touched in record.notes.items():
+        found += [(ActionRef(note_id, REPEATED[stamp & 7], stamp >> 3), touched.tags) for stamp in touched.stamps]
+        if touched.liked_at is not None:
+            found.append((ActionRef(note_id, "like", touched.liked_at), touched.like_tags or touched.tags))
+        if touched.favorited_at is not None:
+            found.append((ActionRef(note_id, "favorite", touched.favorited_at), touched.favorite_tags or touched.tags))
+    found.sort(key=lambda pair: (-pair[0].occurred_at, pair[0].note_id, pair[0].action))
+    behind: dict[str, list[ActionRef]] = defaultdict(list)
+    for action, packed in found:
+        for text in _texts(action.note_id, packed, tags_of):
+            behind[text].append(action)
+    return dict(behind)
+
+
+def acted_on(record: ProfileRecord, impressions: bool = False) -> ActedOn:
+    """The notes the reader acted on; with ``impressions`` also those only shown, as far as the setting had them recorded."""
+    return ActedOn({note_id for note_id, touched in record.notes.items() if touched.acted or impressions}, record.forgotten)
+
+
+def decay(age_ms: float, half_life_ms: float) -> float:
+    """What is left of 1 after ``age_ms``; nothing is lost without a half-life or before its time."""
+    return 2.0 ** (-age_ms / half_life_ms) if half_life_ms and age_ms > 0 else 1.0
+
+
+def short_hash(note_id: str) -> bytes:
+    """Four bytes that stand for a note which fell out of a record."""
+    return xxhash.xxh3_64_digest(note_id.encode())[:4]
+
+
+def _standing(touched: Touched, as_of: int, rules: Rules) -> list[tuple[bytes | None, float]]:
+    """What a note adds at a moment, by the tags it adds to."""
+    half_life, repeated = rules.half_life_ms, rules.repeated
+    weight = touched.folded * decay(as_of - touched.folded_at, half_life) if touched.folded else 0.0
+    for stamp in touched.stamps:
+        weight += repeated[stamp & 7] * decay(as_of - (stamp >> 3), half_life)
+    apart: list[tuple[bytes | None, float]] = []
+    for at, packed, full in (
+        (touched.liked_at, touched.like_tags, rules.like),
+        (touched.favorited_at, touched.favorite_tags, rules.favorite),
+    ):
+        if at is None:
+            continue
+        if packed is None:
+            weight += full * decay(as_of - at, half_life)
+        else:
+            apart.append((packed, full * decay(as_of - at, half_life)))
+    if weight:
+        apart.append((touched.tags, weight))
+    return apart
+
+
+def _texts(note_id: str, packed: bytes | None, tags_of: TagsOf) -> Sequence[str]:
+    """The texts that an action counts for; those the note has now where it is still waiting."""
+    if packed is not None:
+        return unpack_tags(packed)
+    return [tag.text for tag in tags_of(note_id) or ()]
