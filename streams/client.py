@@ -1,0 +1,83 @@
+"""What every Kafka client of ours has in common: addresses, security, quiet reconnects, and the questions all of them ask."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from schemas.errors import BadSetting, MissingPrerequisite, Transient
+from schemas.settings import Settings
+
+log = logging.getLogger(__name__)
+ASK_S = 10.0
+SAME_ERROR_EVERY_S = 30.0
+
+
+def client_config(settings: Settings, **properties: Any) -> dict[str, Any]:
+    """librdkafka properties of a client; ``properties`` have underscores for dots. Security settings win over all others.
+
+    Raises:
+        BadSetting: ``kafka_security`` is not ``name=value;name=value``. Its values are never part of a message.
+    """
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "client.id": "tagstream",
+        "reconnect.backoff.ms": 100,
+        "reconnect.backoff.max.ms": 2000,
+        "log.connection.close": False,
+        "logger": log,
+        "error_cb": quiet_errors(),
+    }
+    config.update({name.replace("_", "."): value for name, value in properties.items()})
+    for number, pair in enumerate(filter(None, (part.strip() for part in settings.kafka_security.split(";"))), 1):
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise BadSetting(
+                f"TAGSTREAM_KAFKA_SECURITY: part {number} is not name=value; write security.protocol=SASL_SSL;sasl.mechanism=..."
+            )
+        config[name.strip()] = value.strip()
+    return config
+
+
+def quiet_errors(clock: Callable[[], float] = time.monotonic) -> Callable[[Any], None]:
+    """A callback that logs each kind of client error at most every 30 s: a broker that is away reports a thousand of them."""
+    logged: dict[int, float] = {}
+
+    def on_error(error: Any) -> None:
+        now = clock()
+        if now - logged.get(error.code(), -SAME_ERROR_EVERY_S) >= SAME_ERROR_EVERY_S:
+            logged[error.code()] = now
+            log.warning("kafka: %s", error.str())
+
+    return on_error
+
+
+def admin_client(settings: Settings) -> Any:
+    """A ``confluent_kafka.admin.AdminClient``."""
+    from confluent_kafka.admin import AdminClient
+
+    return AdminClient(client_config(settings))
+
+
+def ask_topic(admin: Any, topic: str, timeout_s: float = ASK_S) -> Any:
+    """Future of the ``confluent_kafka.admin.TopicDescription`` of a topic."""
+    from confluent_kafka import TopicCollection
+
+    return admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)[topic]
+
+
+def topic_uuid(admin: Any, topic: str, timeout_s: float = ASK_S) -> str:
+    """Kafka's id of a topic, as text; a topic deleted and created again gets another.
+
+    Raises:
+        MissingPrerequisite: the topic does not exist.
+        Transient: no broker answers.
+    """
+    from confluent_kafka import KafkaError, KafkaException
+
+    try:
+        return str(ask_topic(admin, topic, timeout_s).result(timeout=timeout_s + 5).topic_id)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise MissingPrerequisite(f"topic {topic} does not exist; run `tagstream topics create`") from None
+        raise Transient("kafka", error.args[0].str()) from None
