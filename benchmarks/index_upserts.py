@@ -1,0 +1,117 @@
+"""Index upserts and fresh searches: ``MilvusNoteIndex`` against bare pymilvus calls with prebuilt rows.
+
+Both sides write the same rows, in batches of the same size, into a pair of collections each (HNSW for all notes, FLAT for fresh ones),
+made by the same code on the same server. Batches alternate, so that neither side gets the emptier server; the second pass replaces every
+row. Ours includes what the bare calls leave out: checks of dimension and finiteness, removal of repeats, hashed keys, the fresh split.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from statistics import quantiles
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from benchmarks.report import Row
+from recall.milvus_client import milvus_client
+from recall.note_index import BATCH_ROWS, FRESH, HOUR_MS, MAIN, MilvusNoteIndex, now_ms, window_filter
+from recall.stores import Window
+from schemas.keys import collection, note_key
+from schemas.settings import Settings, load
+from schemas.writes import PutVector
+
+DIMENSION = 384
+NOTES = 10_000
+PASSES = 2
+WARM = 2
+SEARCHES = 200
+K = 100
+
+
+def run() -> list[Row]:
+    """Upserts per second over all batches, and p50 and p99 of a search for the newest 24 hours."""
+    settings = msgspec.structs.replace(load(), namespace=f"bench{uuid.uuid4().hex[:8]}")
+    ours, raw = MilvusNoteIndex(settings, "ours"), MilvusNoteIndex(settings, "raw")
+    client = milvus_client(settings)
+    try:
+        ours.create(DIMENSION)
+        raw.create(DIMENSION)
+        puts = _puts(np.random.default_rng(11))
+        return [*_upserts(settings, ours, client, puts), *_searches(settings, ours, client, puts)]
+    finally:
+        for kind in (MAIN, FRESH):
+            client.drop_alias(collection(settings.namespace, kind), timeout=30)
+            for bundle in ("ours", "raw"):
+                client.drop_collection(collection(settings.namespace, kind, bundle), timeout=30)
+
+
+def _puts(rng: np.random.Generator) -> list[PutVector]:
+    vectors = rng.standard_normal((NOTES, DIMENSION), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    now = now_ms()
+    ages = rng.integers(0, 40 * HOUR_MS, NOTES)
+    return [PutVector(f"note-{i}", f"author-{i % 997}", "shoes", now - int(ages[i]), now, vectors[i]) for i in range(NOTES)]
+
+
+def _upserts(settings: Settings, ours: MilvusNoteIndex, client: Any, puts: list[PutVector]) -> list[Row]:
+    names = [collection(settings.namespace, kind, "raw") for kind in (MAIN, FRESH)]
+    rows = [{**msgspec.structs.asdict(put), "pk": note_key(put.note_id)} for put in puts]
+    batches = [slice(start, start + BATCH_ROWS) for start in range(0, NOTES, BATCH_ROWS)] * PASSES
+
+    def bare(batch: slice) -> None:
+        for name in names:
+            client.upsert(name, rows[batch], timeout=30)
+
+    for batch in batches[:WARM]:
+        ours.upsert(puts[batch])
+        bare(batch)
+    spent = {"ours": 0.0, "raw": 0.0}
+    for number, batch in enumerate(batches):
+        turns: list[tuple[str, Callable[[], None]]] = [("ours", lambda b=batch: ours.upsert(puts[b])), ("raw", lambda b=batch: bare(b))]
+        for side, write in turns if number % 2 else reversed(turns):
+            started = time.perf_counter()
+            write()
+            spent[side] += time.perf_counter() - started
+    total = NOTES * PASSES
+    return [
+        Row(
+            what=f"index upserts, dimension {DIMENSION}, batches of {BATCH_ROWS}, both collections",
+            unit="notes/s",
+            ours=total / spent["ours"],
+            peer=total / spent["raw"],
+            peer_name="pymilvus upserts of the same prebuilt rows into the same two kinds of collection",
+            ratio_at_least=0.7,
+        )
+    ]
+
+
+def _searches(settings: Settings, ours: MilvusNoteIndex, client: Any, puts: list[PutVector]) -> list[Row]:
+    window = Window(now_ms() - 24 * HOUR_MS)
+    name, expression = collection(settings.namespace, FRESH, "ours"), window_filter(window)
+    took: dict[str, list[float]] = {"ours": [], "raw": []}
+    for put in puts[:SEARCHES]:
+        query = np.stack([put.vector])
+        started = time.perf_counter()
+        found = ours.search(query, K, window)[0]
+        took["ours"].append(time.perf_counter() - started)
+        started = time.perf_counter()
+        bare = client.search(
+            name, data=list(query), filter=expression, limit=K, output_fields=["note_id", "published_at"],
+            search_params={"metric_type": "IP", "params": {}}, consistency_level="Bounded", timeout=30,
+        )[0]  # fmt: skip
+        took["raw"].append(time.perf_counter() - started)
+        if len(found) != len(bare):
+            raise RuntimeError(f"search found {len(found)} notes, the bare call {len(bare)}")
+    cuts = {side: quantiles(times, n=100) for side, times in took.items()}
+    return [
+        Row(
+            what=f"search of the newest 24 h among {NOTES} fresh notes, top {K}, p{p}",
+            unit="ms",
+            ours=cuts["ours"][p - 1] * 1000,
+            peer=cuts["raw"][p - 1] * 1000,
+            peer_name="pymilvus search of the same collection",
+        )
+        for p in (50, 99)
+    ]

@@ -1,0 +1,250 @@
+"""One suite for the role ``NoteIndex``: in memory and on Milvus."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from recall.milvus_client import milvus_client
+from recall.note_index import FRESH, MAIN, MemoryNoteIndex, MilvusNoteIndex, now_ms, window_filter
+from recall.stores import NoteIndex, Window
+from schemas.errors import BundleMismatch, PoisonBatch, Transient
+from schemas.keys import collection, note_key
+from schemas.writes import DropVector, PutVector
+
+DIMENSION = 8
+HOUR = 3_600_000
+NOW = now_ms()
+OPEN = Window()
+DAY = Window(NOW - 24 * HOUR)
+
+
+def axis(i: int, tilt: float = 0.0) -> np.ndarray[Any, np.dtype[np.float32]]:
+    vector = np.zeros(DIMENSION, dtype=np.float32)
+    vector[i], vector[(i + 1) % DIMENSION] = 1.0, tilt
+    return vector / np.float32(np.linalg.norm(vector))
+
+
+def put(note_id: str, i: int, published_at: int = NOW, tilt: float = 0.0, occurred_at: int = 1, **fields: Any) -> PutVector:
+    vector = fields.pop("vector", axis(i, tilt))
+    return PutVector(note_id, "author", fields.pop("category", None), published_at, occurred_at, vector)
+
+
+def until(answer: Callable[[], Any], wanted: Any, seconds: float = 20.0) -> Any:
+    """Bounded reads lag by some milliseconds: asks until the answer is the one wanted, and gives the last one."""
+    deadline = time.monotonic() + seconds
+    while (found := answer()) != wanted and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def nearest(index: NoteIndex, i: int, window: Window = OPEN, k: int = 3) -> list[str]:
+    return [hit.note_id for hit in index.search(np.stack([axis(i)]), k, window)[0]]
+
+
+@pytest.fixture(scope="module")
+def shared(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """One pair of collections for the whole module (creating one takes a second); every test has ids and axes of its own."""
+    stack = request.getfixturevalue("stack")
+    settings = msgspec.structs.replace(stack.settings, namespace=f"ni{time.time_ns() % 10**9}")
+    index = MilvusNoteIndex(settings, "b1")
+    index.create(DIMENSION)
+    yield index
+    drop_collections(settings, "b1")
+
+
+def drop_collections(settings: Any, *bundles: str) -> None:
+    client = milvus_client(settings)
+    for kind in (MAIN, FRESH):
+        client.drop_alias(collection(settings.namespace, kind), timeout=10)
+        for bundle in bundles:
+            client.drop_collection(collection(settings.namespace, kind, bundle), timeout=10)
+
+
+@pytest.fixture(params=["memory", "milvus"])
+def index(request: pytest.FixtureRequest) -> Iterator[NoteIndex]:
+    if request.param == "memory":
+        yield MemoryNoteIndex(DIMENSION)
+        return
+    index = request.getfixturevalue("shared")
+    yield index
+    client = milvus_client(index._settings)
+    for kind in (MAIN, FRESH):
+        name = collection(index._settings.namespace, kind, "b1")
+        client.delete(name, filter='pk != ""', timeout=10)
+    assert until(lambda: nearest(index, 0), []) == []
+
+
+def test_an_empty_index_answers_with_nothing(index: NoteIndex) -> None:
+    assert index.search(np.stack([axis(0), axis(1)]), 5, OPEN) == [[], []]
+    assert index.search(np.zeros((0, DIMENSION), dtype=np.float32), 5, OPEN) == []
+    assert index.visible(["nobody"]) == {}
+    assert index.visible([]) == {}
+    index.upsert([])
+    index.drop([])
+    index.drop([DropVector("nobody")])
+
+
+def test_the_nearest_come_first_with_their_inner_product(index: NoteIndex) -> None:
+    index.upsert([put("far", 4), put("near", 0), put("next", 0, tilt=0.5)])
+    assert until(lambda: nearest(index, 0), ["near", "next", "far"]) == ["near", "next", "far"]
+    first, second, third = index.search(np.stack([axis(0)]), 3, DAY)[0]
+    assert [hit.note_id for hit in (first, second, third)] == ["near", "next", "far"]
+    assert first.score == pytest.approx(1.0, abs=1e-5)
+    assert second.score == pytest.approx(1 / np.sqrt(1.25), abs=1e-5)
+    assert third.score == pytest.approx(0.0, abs=1e-5)
+    assert first.published_at == NOW
+    both = index.search(np.stack([axis(0), axis(4)]), 1, OPEN)
+    assert [hits[0].note_id for hits in both] == ["near", "far"]
+    assert index.search(np.stack([axis(0)]), 0, OPEN) == [[]]
+    assert len(index.search(np.stack([axis(0)]), 1_000_000, OPEN)[0]) == 3
+
+
+@pytest.mark.parametrize("note_id", ['quo"te \\ back', "{b}/s 'x'", "笔记" * 42, "\x00\n"])
+def test_any_id_is_found_and_dropped(index: NoteIndex, note_id: str) -> None:
+    index.upsert([put(note_id, 0, category="shoes")])
+    assert until(lambda: nearest(index, 0), [note_id]) == [note_id]
+    assert until(lambda: index.visible([note_id, "other"]), {note_id: 1}) == {note_id: 1}
+    index.drop([DropVector(note_id), DropVector(note_id)])
+    assert until(lambda: nearest(index, 0), []) == []
+    assert index.visible([note_id]) == {}
+
+
+def test_an_upsert_replaces_and_the_last_of_a_batch_wins(index: NoteIndex) -> None:
+    index.upsert([put("n", 0), put("m", 1), put("n", 2)])
+    assert until(lambda: nearest(index, 2, k=1), ["n"]) == ["n"]
+    assert sorted(nearest(index, 0, k=9)) == ["m", "n"], "no second row of n"
+    index.upsert([put("n", 5, occurred_at=2)])
+    assert until(lambda: index.visible(["n"]), {"n": 2}) == {"n": 2}
+    assert index.search(np.stack([axis(2)]), 9, DAY)[0][0].score == pytest.approx(0.0, abs=1e-5)
+    assert sorted(nearest(index, 5, k=9)) == ["m", "n"]
+
+
+def test_a_window_holds_at_both_ends(index: NoteIndex) -> None:
+    ages = (0, 1, 2, 30, 60, 24 * 400)
+    index.upsert([put(f"h{age}", 0, NOW - age * HOUR) for age in ages])
+    everything = sorted(f"h{age}" for age in ages)
+    assert until(lambda: sorted(nearest(index, 0, k=9)), everything) == everything
+
+    def within(since: int | None, until_: int | None) -> list[str]:
+        window = Window(None if since is None else NOW - since * HOUR, None if until_ is None else NOW - until_ * HOUR)
+        return sorted(nearest(index, 0, window, 9))
+
+    assert until(lambda: within(24, None), ["h0", "h1", "h2"]) == ["h0", "h1", "h2"]
+    assert within(2, 1) == ["h1", "h2"]
+    assert within(60, 2) == ["h2", "h30", "h60"]
+    assert within(None, 30) == ["h30", "h60", "h9600"]
+    assert within(1, 2) == []
+
+
+def test_an_update_may_move_a_note_out_of_the_fresh_ones(index: NoteIndex) -> None:
+    index.upsert([put("n", 0)])
+    assert until(lambda: nearest(index, 0, DAY), ["n"]) == ["n"]
+    index.upsert([put("n", 0, NOW - 100 * HOUR)])
+    assert until(lambda: nearest(index, 0, DAY), []) == []
+    assert until(lambda: nearest(index, 0), ["n"]) == ["n"]
+
+
+def test_expire_takes_from_the_fresh_ones_only_and_never_what_a_search_there_relies_on(index: NoteIndex) -> None:
+    index.upsert([put("young", 0), put("aging", 0, NOW - 48 * HOUR - HOUR // 2)])
+    assert until(lambda: sorted(nearest(index, 0)), ["aging", "young"]) == ["aging", "young"]
+    assert index.expire(NOW - 49 * HOUR) == 0
+    assert index.expire(NOW + HOUR) == 1
+    assert until(lambda: index.expire(NOW + HOUR), 0) == 0
+    assert nearest(index, 0, DAY) == ["young"]
+    assert sorted(nearest(index, 0)) == ["aging", "young"]
+
+
+@pytest.mark.parametrize(
+    ("vector", "why"),
+    [
+        (np.ones(DIMENSION + 1, dtype=np.float32), "shape"),
+        (np.ones((1, DIMENSION), dtype=np.float32), "shape"),
+        (np.full(DIMENSION, np.nan, dtype=np.float32), "finite"),
+        (np.array([np.inf] + [0] * (DIMENSION - 1), dtype=np.float32), "finite"),
+    ],
+)
+def test_one_bad_vector_is_named_and_nothing_is_written(index: NoteIndex, vector: Any, why: str) -> None:
+    with pytest.raises(PoisonBatch, match=f"'bad'.*{why}"):
+        index.upsert([put("good", 0), put("bad", 0, vector=vector)])
+    assert index.visible(["good", "bad"]) == {}
+
+
+def test_a_query_of_another_dimension_names_both(index: NoteIndex) -> None:
+    with pytest.raises(BundleMismatch, match=rf"5.*{DIMENSION}"):
+        index.search(np.ones((1, 5), dtype=np.float32), 3, OPEN)
+
+
+def test_a_window_becomes_integers_only() -> None:
+    assert window_filter(OPEN) == ""
+    assert window_filter(Window(1, 2)) == "published_at >= 1 and published_at <= 2"
+    with pytest.raises(TypeError):
+        window_filter(Window('0 or pk != ""', None))  # type: ignore[arg-type]
+
+
+def test_many_processes_may_create_at_once_and_bundles_stand_behind_one_alias(settings: Any) -> None:
+    """Eight threads of four clients create; a second bundle leaves the alias alone until it is activated; dimensions are compared."""
+    makers = [MilvusNoteIndex(settings, "b1") for _ in range(4)]
+    failures: list[BaseException] = []
+
+    def make(index: MilvusNoteIndex) -> None:
+        try:
+            index.create(DIMENSION)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=make, args=(index,)) for index in makers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    live, through_alias = makers[0], MilvusNoteIndex(settings, "")
+    live.upsert([put("of-b1", 0)])
+    assert until(lambda: nearest(through_alias, 0), ["of-b1"]) == ["of-b1"]
+    with pytest.raises(BundleMismatch, match=rf"{DIMENSION}.*16"):
+        MilvusNoteIndex(settings, "b1").create(16)
+    shadow = MilvusNoteIndex(settings, "b2")
+    shadow.create(DIMENSION)
+    shadow.upsert([put("of-b2", 0)])
+    assert until(lambda: nearest(shadow, 0), ["of-b2"]) == ["of-b2"]
+    assert nearest(MilvusNoteIndex(settings, ""), 0) == ["of-b1"]
+    shadow.activate()
+    assert until(lambda: nearest(MilvusNoteIndex(settings, ""), 0), ["of-b2"]) == ["of-b2"]
+    assert nearest(live, 0) == ["of-b1"], "the old one stays for rollback"
+    with pytest.raises(ValueError, match="alias"):
+        through_alias.create(DIMENSION)
+
+
+def test_the_stored_row(shared: MilvusNoteIndex) -> None:
+    shared.upsert([PutVector("row", "me", "shoes", NOW, 7, axis(0))])
+    for kind in (MAIN, FRESH):
+        name = collection(shared._settings.namespace, kind, "b1")
+        rows = until(
+            lambda name=name: milvus_client(shared._settings).get(name, ids=[note_key("row")], output_fields=["*"], timeout=10) != [], True
+        )
+        assert rows
+        (row,) = milvus_client(shared._settings).get(name, ids=[note_key("row")], output_fields=["*"], timeout=10)
+        vector = row.pop("vector")
+        assert row == {
+            "pk": note_key("row"), "note_id": "row", "author_id": "me", "category": "shoes", "published_at": NOW, "occurred_at": 7
+        }  # fmt: skip
+        assert np.allclose(vector, axis(0))
+    shared.drop([DropVector("row")])
+
+
+def test_a_collection_nobody_made_is_transient(settings: Any) -> None:
+    with pytest.raises(Transient, match="milvus"):
+        nearest(MilvusNoteIndex(settings, "never"), 0)
+
+
+def test_a_server_that_is_away_is_transient(settings: Any) -> None:
+    away = MilvusNoteIndex(msgspec.structs.replace(settings, milvus_uri="http://127.0.0.1:1"), "b1")
+    with pytest.raises(Transient, match="milvus"):
+        away.create(DIMENSION)
+    with pytest.raises(Transient, match="milvus"):
+        away.upsert([put("n", 0)])
