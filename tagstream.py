@@ -12,7 +12,7 @@ COMMANDS = {
     "topics": "streams.cli:topics",
     "publish": "streams.cli:publish",
     "consume": "consumers.cli:consume",
-    "note": "consumers.cli:note",
+    "note": "consumers.inspect_cli:note",
     "tag": "consumers.cli:tag",
     "profile": "recall.cli:profile",
     "recall": "recall.cli:recall",

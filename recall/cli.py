@@ -2,7 +2,7 @@
 
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -10,6 +10,9 @@ import msgspec
 from recall.channels import CHANNELS, DEFAULT_CHANNELS
 from schemas.events import ID_MAX_BYTES
 from schemas.settings import load
+
+if TYPE_CHECKING:
+    from recall.query import Query
 
 TIME_MAX_MS = 253_402_300_799_999
 UNIT_MS = {"s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -64,6 +67,17 @@ MOMENT = click.IntRange(min=0, max=TIME_MAX_MS)
 AS_OF = click.option("--as-of", type=MOMENT, metavar="MS", help="The moment asked about, epoch milliseconds; default is now.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 DATA = click.option("--data", metavar="DIR", help="Directory of the local stack; default .tagstream.")
+K = click.option("-k", type=click.IntRange(min=1, max=10_000), default=20, show_default=True, help="Notes to return.")
+FRESH_WITHIN = click.option(
+    "--fresh-within", type=Age(), default="24h", show_default=True, help="Greatest age of a note: 90s, 30m, 3h, 2d, 1w or all."
+)
+CHANNELS_ASKED = click.option(
+    "--channels",
+    type=ChannelNames(),
+    default=",".join(DEFAULT_CHANNELS),
+    show_default=True,
+    help=f"Candidate sources, of {', '.join(CHANNELS)}.",
+)
 
 
 @click.command(epilog="Example: tagstream profile u-17 -k 10")
@@ -91,26 +105,20 @@ def profile(user: str, as_of: int | None, k: int, as_json: bool, data: str | Non
 
 @click.command(epilog="Example: tagstream recall u-17 --fresh-within 24h --explain")
 @click.argument("user", type=Identifier())
-@click.option("-k", type=click.IntRange(min=1, max=10_000), default=20, show_default=True, help="Notes to return.")
-@click.option("--fresh-within", type=Age(), default="24h", show_default=True, help="Greatest age of a note: 3h, 2d, ... or all.")
+@K
+@FRESH_WITHIN
 @AS_OF
-@click.option(
-    "--channels",
-    type=ChannelNames(),
-    default=",".join(DEFAULT_CHANNELS),
-    show_default=True,
-    help=f"Candidate sources, of {', '.join(CHANNELS)}.",
-)
+@CHANNELS_ASKED
 @click.option("--explain", is_flag=True, help="Say which tags of the profile met which tags of the note, and why they are in the profile.")
 @JSON
 @DATA
-def recall(user: str, as_json: bool, data: str | None, fresh_within: int, **asked: Any) -> None:
+def recall(user: str, as_json: bool, data: str | None, **asked: Any) -> None:
     """Recall fresh notes for a reader."""
     from recall import query
     from recall.build import open_stores, tag_encoder
 
     settings = load(data=data)
-    question = query.Query(user_id=user, fresh_within_ms=None if fresh_within == Age.ALL else fresh_within, **asked)
+    question = query_of(user, **asked)
     answer = query.recall(question, open_stores(settings), tag_encoder(settings))
     if as_json:
         print_json(answer)
@@ -118,6 +126,13 @@ def recall(user: str, as_json: bool, data: str | None, fresh_within: int, **aske
     from recall.views import show_recalled
 
     show_recalled(console(), question, answer)
+
+
+def query_of(user: str, fresh_within: int, **asked: Any) -> "Query":
+    """The query that the options ask."""
+    from recall.query import Query
+
+    return Query(user_id=user, fresh_within_ms=None if fresh_within == Age.ALL else fresh_within, **asked)
 
 
 def print_json(document: Any) -> None:

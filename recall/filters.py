@@ -1,4 +1,4 @@
-"""What a reader must not get. Filters split candidates into kept and removed, each removal with its reason: nothing vanishes unexplained."""
+"""What a reader must not get. Filters split candidates into kept and removed, each removal with its reason: nothing just vanishes."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, Protocol, TypeVar

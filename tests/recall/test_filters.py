@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from recall.filters import MEANING, Judge, Reason, known, live, not_own, original, split, unseen, within
 from recall.merge import Candidate
 from recall.stores import Window
