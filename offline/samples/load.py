@@ -54,9 +54,7 @@ def load_notes(media_dir: Path, now_ms: int) -> list[NoteEvent]:
 def load_interactions(now_ms: int) -> list[Interaction]:
     """The interactions in the order they are sent, on the same clock as ``load_notes`` with the same ``now_ms``."""
     shift = now_ms - _newest()
-    return [
-        msgspec.structs.replace(event, occurred_at=event.occurred_at + shift) for event in _read("interactions.jsonl", Interaction)
-    ]
+    return [msgspec.structs.replace(event, occurred_at=event.occurred_at + shift) for event in _read("interactions.jsonl", Interaction)]
 
 
 def load_gold() -> list[Gold]:
@@ -70,10 +68,8 @@ def media_uri(media_dir: Path, stored: str) -> str:
 
 
 def _newest() -> int:
-    return max(
-        max(note.occurred_at for note in _read("notes.jsonl", NoteEvent)),
-        max(event.occurred_at for event in _read("interactions.jsonl", Interaction)),
-    )
+    streams = (_read("notes.jsonl", NoteEvent), _read("interactions.jsonl", Interaction))
+    return max(event.occurred_at for stream in streams for event in stream)
 
 
 def _read(name: str, kind: type[S]) -> list[S]:
