@@ -60,19 +60,22 @@ def _upserts(settings: Settings, ours: MilvusNoteIndex, client: Any, puts: list[
     rows = [{**msgspec.structs.asdict(put), "pk": note_key(put.note_id)} for put in puts]
     batches = [slice(start, start + BATCH_ROWS) for start in range(0, NOTES, BATCH_ROWS)] * PASSES
 
+    def through_index(batch: slice) -> None:
+        ours.upsert(puts[batch])
+
     def bare(batch: slice) -> None:
         for name in names:
             client.upsert(name, rows[batch], timeout=30)
 
+    sides: dict[str, Callable[[slice], None]] = {"ours": through_index, "raw": bare}
     for batch in batches[:WARM]:
-        ours.upsert(puts[batch])
-        bare(batch)
-    spent = {"ours": 0.0, "raw": 0.0}
+        for write in sides.values():
+            write(batch)
+    spent = dict.fromkeys(sides, 0.0)
     for number, batch in enumerate(batches):
-        turns: list[tuple[str, Callable[[], None]]] = [("ours", lambda b=batch: ours.upsert(puts[b])), ("raw", lambda b=batch: bare(b))]
-        for side, write in turns if number % 2 else reversed(turns):
+        for side in ("ours", "raw") if number % 2 else ("raw", "ours"):
             started = time.perf_counter()
-            write()
+            sides[side](batch)
             spent[side] += time.perf_counter() - started
     total = NOTES * PASSES
     return [

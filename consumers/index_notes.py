@@ -16,6 +16,7 @@ from models.pooling import note_vector
 from models.roles import TagEncoder
 from recall.notes import supersedes
 from recall.stores import Notes, Vector
+from schemas.errors import PoisonBatch
 from schemas.events import NoteTagged
 from schemas.records import Received
 from schemas.stored import NoteRecord
@@ -49,6 +50,10 @@ class IndexNotes:
         """``PutNote`` per event that is not stale, then one ``PutVector`` or ``DropVector`` per note for the event that won.
 
         A redelivery is written again, so that what a crash left half done is completed.
+
+        Raises:
+            PoisonBatch: when a note's tag vectors are not finite; the engine finds it by bisection.
+            Transient: when Redis does not answer.
         """
         events = [item.event for item in batch if self._ours(item.event)]
         held = dict(self._notes.get([event.note_id for event in events]))

@@ -52,12 +52,16 @@ class RecallableWatch:
 
     def written(self, puts: Sequence[PutVector]) -> None:
         """Hands over vectors whose upsert was acknowledged; returns at once."""
+        self.expect(puts)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="recallable-watch", daemon=True)
+            self._thread.start()
+
+    def expect(self, puts: Sequence[PutVector]) -> None:
+        """``written`` without the thread: the caller looks by ``check``."""
         now = time.monotonic()
         with self._changed:
             self._await([Awaited(put.note_id, put.occurred_at, now) for put in puts])
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="recallable-watch", daemon=True)
-                self._thread.start()
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Waits for what is still awaited, at most so long, and ends the thread."""

@@ -11,7 +11,7 @@ from consumers.recallable import STAGE, RecallableWatch
 from recall.note_index import MemoryNoteIndex
 from recall.notes import MemoryNotes
 from recall.stores import Window
-from schemas.errors import Transient
+from schemas.errors import PoisonBatch, Transient
 from schemas.events import NoteTagged, Tag
 from schemas.records import Received
 from schemas.writes import DropVector, PutNote, PutVector, Skip, Write
@@ -139,6 +139,12 @@ def test_events_of_another_bundle_are_left_to_its_group(stores: Stores, caplog: 
     assert group_of("b1") != group_of("b2")
 
 
+def test_a_note_whose_vector_cannot_be_made_is_named(stores: Stores) -> None:
+    stores.encoder.encode = lambda texts: np.full((len(texts), DIMENSION), np.nan, dtype=np.float32)  # type: ignore[method-assign]
+    with pytest.raises(PoisonBatch, match="'n1'"):
+        stores.job.handle(received(tagged("n1", NOW, "a")))
+
+
 def test_the_digest_is_content() -> None:
     event = tagged("n1", NOW, "a", stages={"tagged": 1})
     assert digest_of(event) == digest_of(tagged("n1", NOW, "a", stages={}))
@@ -203,10 +209,8 @@ def test_the_watch_waits_for_the_version_that_was_written_and_survives_an_outage
     notes.put([PutNote(record_of(tagged("n1", NOW + 1, "a")))])
     index.upsert([vector("n1", NOW)])
     watch = RecallableWatch(notes, index)
-    watch._pending = []
-    watch._await([])
+    watch.expect([vector("n1", NOW + 1)])
     index.down = True
-    watch._pending = _awaited("n1", NOW + 1)
     with pytest.raises(Transient):
         watch.check()
     index.down = False
@@ -215,11 +219,3 @@ def test_the_watch_waits_for_the_version_that_was_written_and_survives_an_outage
     assert watch.check() == 1
     assert STAGE in notes.get(["n1"])["n1"].stages
     assert watch.check() == 0
-
-
-def _awaited(note_id: str, at: int) -> Any:
-    import time
-
-    from consumers.recallable import Awaited
-
-    return [Awaited(note_id, at, time.monotonic())]
