@@ -78,11 +78,11 @@ class IndexNotes:
             if event.deleted or not event.tags:
                 writes.append(DropVector(event.note_id))
                 continue
-            vector = note_vector(
-                np.stack([encoded[tag.text] for tag in event.tags]),
-                [tag.confidence for tag in event.tags],
-                [tag.rank for tag in event.tags],
-            )
+            rows = np.stack([encoded[tag.text] for tag in event.tags])
+            try:
+                vector = note_vector(rows, [tag.confidence for tag in event.tags], [tag.rank for tag in event.tags])
+            except ValueError as error:
+                raise PoisonBatch(f"note {event.note_id!r}: {error}") from None
             writes.append(PutVector(event.note_id, event.author_id, event.category, event.published_at, event.occurred_at, vector))
         return writes
 
