@@ -83,7 +83,7 @@ def chunk_decoder(kind: type[E]) -> Callable[[list[bytes | None], list[Headers |
             if len(together) > roomy and max(map(len, values)) > roomy:  # type: ignore[arg-type]
                 return None
             events = list(map(parse, values))  # type: ignore[arg-type]
-            if not together.isascii() or b"\\u" in together:
+            if b"\\" in together or not together.isascii():  # one byte is looked for by memchr, six times as fast as two
                 for value, event in zip(values, events, strict=True):
                     if not value.isascii() or b"\\u" in value:  # type: ignore[union-attr, operator]
                         _check_bytes(event)

@@ -65,7 +65,7 @@ def dead_letter_headers(message: Message, failure: Failure, now: Callable[[], fl
             earlier[name[len(PREFIX) :]] = value
         else:
             original.append((name, value))
-    failed_at = str(int(now() * 1000)).encode()
+    failed_at = int(now() * 1000)
     source = Coordinates(message.topic() or "", _number(message.partition()), _number(message.offset()))
     _, timestamp = message.timestamp()
     told: dict[str, bytes] = {
@@ -75,9 +75,9 @@ def dead_letter_headers(message: Message, failure: Failure, now: Callable[[], fl
         "stage": failure.stage.encode(),
         "source": msgspec.json.encode(source),
         "timestamp": str(timestamp).encode(),
-        "first-failed-at": earlier.get("first-failed-at") or failed_at,
-        "last-failed-at": failed_at,
-        "attempts": str(int(earlier.get("attempts") or 0) + 1).encode(),
+        "first-failed-at": str(_told(earlier.get("first-failed-at")) or failed_at).encode(),
+        "last-failed-at": str(failed_at).encode(),
+        "attempts": str(_told(earlier.get("attempts")) + 1).encode(),
     }
     if message.value() is None:
         told["no-value"] = b"1"
@@ -113,6 +113,11 @@ def read_dead_letter(message: Message) -> DeadLetter:
         )
     except (KeyError, msgspec.DecodeError) as error:
         raise ValueError(f"not a dead letter: {error}") from None
+
+
+def _told(told: bytes | None) -> int:
+    """A number that an earlier dead letter told; 0 where a producer made something else of our header."""
+    return int(told) if told and told.isdigit() else 0
 
 
 def _number(value: int | None) -> int:

@@ -46,7 +46,7 @@ class KafkaSource:
         self._identity_at = 0.0
         self._assigned: set[int] = set()
         self._ended: set[int] = set()
-        self._next: dict[int, int] = {}
+        self._starts: dict[int, int] = {}
         self._paused = False
         self._commit_failed = False
 
@@ -76,6 +76,7 @@ class KafkaSource:
         self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def poll(self, limit: int, timeout_s: float, *, eager: bool) -> Sequence[Message]:
+        self._check_identity()
         consumer = self._consumer
         chunk: list[Any]
         if eager:
@@ -83,18 +84,13 @@ class KafkaSource:
             chunk = [] if first is None else [first, *(consumer.consume(limit - 1, 0) if limit > 1 else ())]
         else:
             chunk = consumer.consume(limit, timeout_s)
-        self._check_identity()
         if not chunk:
             return chunk
         errors = list(map(type(chunk[0]).error, chunk))
         if errors.count(None) != len(errors):
-            records = [message for message, error in zip(chunk, errors, strict=True) if error is None]
-            self._note_read(records)
-            for message, error in zip(chunk, errors, strict=True):
-                if error is not None:
-                    self._note_error(message, error)
-            return records
-        self._note_read(chunk)
+            return self._without_errors(chunk, errors)
+        if self._ended:
+            self._ended.difference_update(map(type(chunk[0]).partition, chunk))
         return chunk
 
     def commit(self, positions: dict[int, int], *, wait: bool) -> bool:
@@ -125,10 +121,9 @@ class KafkaSource:
 
     def lag(self) -> int:
         behind = 0
-        for tp in self._partitions(self._assigned - self._ended):
+        for tp in self._consumer.position(self._partitions(self._assigned - self._ended)):
             low, high = self._consumer.get_watermark_offsets(tp, cached=True)
-            position = max(self._next.get(tp.partition, low), low, 0)
-            behind += max(0, high - position)
+            behind += max(0, high - max(tp.offset, self._starts.get(tp.partition, 0), low))
         return behind
 
     def close(self) -> None:
@@ -141,20 +136,22 @@ class KafkaSource:
 
         return [TopicPartition(self._topic, number) for number in sorted(numbers)]
 
-    def _note_read(self, records: Sequence[Any]) -> None:
-        if records:
-            kind = type(records[0])
-            last = dict(zip(map(kind.partition, records), map(kind.offset, records), strict=True))
-            self._next.update({partition: offset + 1 for partition, offset in last.items()})
-            self._ended.difference_update(last)
+    def _without_errors(self, chunk: Sequence[Any], errors: Sequence[Any]) -> list[Any]:
+        records: list[Any] = []
+        for message, error in zip(chunk, errors, strict=True):
+            if error is None:
+                records.append(message)
+                self._ended.discard(message.partition())
+            else:
+                self._note_error(message, error)
+        return [message for message in records if message.partition() in self._assigned]
 
     def _note_error(self, message: Any, error: Any) -> None:
         from confluent_kafka import KafkaError, KafkaException
 
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
-            if self._next.get(message.partition(), 0) <= message.offset():
-                self._ended.add(message.partition())
+            self._ended.add(message.partition())
         elif code == KafkaError._AUTO_OFFSET_RESET:
             self._restart([message.partition()])
         elif error.fatal():
@@ -164,13 +161,8 @@ class KafkaSource:
 
     def _restart(self, partitions: Sequence[int]) -> None:
         """Positions that do not exist any more: reads on where the records begin now."""
-        assert self._listener is not None
         mine = [partition for partition in partitions if partition in self._assigned]
-        self._listener.on_lost(mine)
-        self._consumer.incremental_unassign(self._partitions(mine))
-        self._assigned.difference_update(mine)
-        behind = {partition: self._next.get(partition) for partition in mine}
-        self._take(mine, {partition: (offset, self._uuid) for partition, offset in behind.items() if offset is not None})
+        self._take(mine, self._leave(mine))
 
     def _check_identity(self) -> None:
         """Asks now and then, without waiting, whether the topic is still the one it was."""
@@ -192,13 +184,23 @@ class KafkaSource:
             self._follow_recreated(uuid)
 
     def _follow_recreated(self, uuid: str) -> None:
-        assert self._listener is not None
-        former, self._uuid = self._uuid, uuid
         mine = sorted(self._assigned)
-        self._listener.on_lost(mine)
-        self._consumer.incremental_unassign(self._partitions(mine))
-        self._assigned.clear()
-        self._take(mine, {partition: (self._next.get(partition, 0), former) for partition in mine})
+        behind = self._leave(mine)
+        self._uuid = uuid
+        self._take(mine, behind)
+
+    def _leave(self, partitions: Sequence[int]) -> dict[int, tuple[int, str]]:
+        """Lets go of partitions without leaving the group. Returns position and topic id of each."""
+        assert self._listener is not None
+        behind = {
+            tp.partition: (max(tp.offset, self._starts.pop(tp.partition, 0)), self._uuid)
+            for tp in self._consumer.position(self._partitions(partitions))
+        }
+        self._listener.on_lost(partitions)
+        self._consumer.incremental_unassign(self._partitions(partitions))
+        self._assigned.difference_update(partitions)
+        self._ended.difference_update(partitions)
+        return behind
 
     def _on_assign(self, _consumer: Any, partitions: list[Any]) -> None:
         assert self._listener is not None
@@ -216,7 +218,7 @@ class KafkaSource:
             offset, metadata = committed.get(tp.partition, (None, ""))
             start = start_at(low, end, offset, metadata, self._uuid)
             self._say(tp.partition, start)
-            tp.offset = self._next[tp.partition] = start.offset
+            tp.offset = self._starts[tp.partition] = start.offset
         self._consumer.incremental_assign(chosen)
         self._assigned.update(numbers)
         self._ended.difference_update(numbers)
@@ -245,8 +247,6 @@ class KafkaSource:
         self._consumer.incremental_unassign(partitions)
         self._assigned.difference_update(numbers)
         self._ended.difference_update(numbers)
-        for number in numbers:
-            self._next.pop(number, None)
 
     def _on_commit(self, error: Any, partitions: list[Any]) -> None:
         if error is not None or any(tp.error for tp in partitions):
