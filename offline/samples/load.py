@@ -31,6 +31,11 @@ class Gold(Struct, frozen=True):
     tags: list[GoldTag]
 
 
+def sample_notes() -> list[NoteEvent]:
+    """The note events as written: fixed times, media as ``media/NAME``."""
+    return _read("notes.jsonl", NoteEvent)
+
+
 def load_notes(media_dir: Path, now_ms: int) -> list[NoteEvent]:
     """The note events in order of ``occurred_at``.
 
@@ -47,7 +52,7 @@ def load_notes(media_dir: Path, now_ms: int) -> list[NoteEvent]:
             images=[media_uri(media_dir, uri) for uri in note.images],
             videos=[media_uri(media_dir, uri) for uri in note.videos],
         )
-        for note in _read("notes.jsonl", NoteEvent)
+        for note in sample_notes()
     ]
 
 
@@ -68,7 +73,7 @@ def media_uri(media_dir: Path, stored: str) -> str:
 
 
 def _newest() -> int:
-    streams = (_read("notes.jsonl", NoteEvent), _read("interactions.jsonl", Interaction))
+    streams = (sample_notes(), _read("interactions.jsonl", Interaction))
     return max(event.occurred_at for stream in streams for event in stream)
 
 
