@@ -13,7 +13,7 @@ COMMANDS = {
     "publish": "streams.cli:publish",
     "consume": "consumers.cli:consume",
     "note": "consumers.inspect_cli:note",
-    "tag": "consumers.cli:tag",
+    "tag": "consumers.tag_file:tag",
     "profile": "recall.cli:profile",
     "recall": "recall.cli:recall",
     "schemas": "schemas.cli:schemas",
@@ -54,3 +54,7 @@ def main() -> None:
     except TagStreamError as error:
         click.echo(f"tagstream: {error}", err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -172,7 +172,7 @@ class HandbookTagger:
             if not rivals:
                 chosen.append(candidate)
             elif _finer(candidate.phrase, chosen[rivals[0]].phrase) and candidate.score >= chosen[rivals[0]].score - self._weights.finer:
-                chosen[rivals[0]] = candidate
+                chosen[rivals[0]] = candidate._replace(score=chosen[rivals[0]].score)
                 for place in reversed(rivals[1:]):
                     del chosen[place]
         return chosen[: self._max_tags]

@@ -1,0 +1,148 @@
+"""``tagstream tag``: what the tagger says about the notes of a file, without any server."""
+
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+import msgspec
+
+from models.build import TAGGERS, build_tagger
+from models.phrases import PRODUCT_SPAN
+from models.roles import NoteTags, Tagger
+from schemas.codec import decoder
+from schemas.errors import BundleMismatch, InvalidEvent
+from schemas.events import Evidence, NoteEvent, Tag
+from schemas.settings import load
+from streams.publishing import Line, Rejected, read_lines
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+BATCH = 32
+AROUND = 24
+
+
+class TaggedLine(msgspec.Struct, frozen=True):
+    """One line of output, in the order of the file."""
+
+    note_id: str
+    category: str | None
+    tags: list[Tag]
+    degraded: list[str]
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--tagger", "name", type=click.Choice(TAGGERS), default="handbook", show_default=True, help="Which tagger.")
+@click.option("--bundle", help="Refuse to run when tagger and encoder here do not make this bundle.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout, one per note event.")
+def tag(file: str, name: str, bundle: str | None, as_json: bool) -> None:
+    """Tags the note events of a file of JSON lines; '-' reads standard input. Needs no server.
+
+    One answer per event, in order; a deleted note gets no tags. Lines that are no valid events are named on stderr and left out.
+
+    Example: tagstream tag notes.jsonl --json
+    """
+    tagger = _open_tagger(name, bundle)
+    rejected: list[Rejected] = []
+    for note, answer in _answers(tagger, _opened(file), rejected):
+        if as_json:
+            click.echo(msgspec.json.encode(TaggedLine(note.note_id, answer.category, answer.tags, answer.degraded)))
+        else:
+            _show(note, answer)
+    for line in rejected:
+        click.echo(f"line {line.line}: {line.field}: {line.reason}", err=True)
+    if rejected:
+        sys.exit(1)
+
+
+def _open_tagger(name: str, bundle: str | None) -> Tagger:
+    from models.bundle import bundle_version
+    from models.encoder import load_tag_encoder
+
+    settings = load()
+    encoder = load_tag_encoder(settings)
+    tagger = build_tagger(settings, encoder, name)
+    here = bundle_version(tagger, encoder)
+    if bundle not in (None, here):
+        raise BundleMismatch(f"the {name} tagger and the tag encoder here make bundle {here}, not {bundle}; leave --bundle out or install that bundle")
+    return tagger
+
+
+def _opened(file: str) -> Iterator[Line]:
+    if file == "-":
+        yield from read_lines(sys.stdin.buffer)
+        return
+    try:
+        opened: BinaryIO = Path(file).open("rb")
+    except OSError as error:
+        raise click.BadParameter(f"{file}: {error.strerror}; give a file of JSON lines or '-'", param_hint="FILE") from None
+    with opened:
+        yield from read_lines(opened)
+
+
+def _answers(tagger: Tagger, lines: Iterator[Line], rejected: list[Rejected]) -> Iterator[tuple[NoteEvent, NoteTags]]:
+    notes = _notes(lines, rejected)
+    while batch := list(islice(notes, BATCH)):
+        yield from zip(batch, tagger.tag(batch), strict=True)
+
+
+def _notes(lines: Iterator[Line], rejected: list[Rejected]) -> Iterator[NoteEvent]:
+    decode = decoder(NoteEvent)
+    for line in lines:
+        try:
+            if line.value is None:
+                raise InvalidEvent("$", "the line is longer than an event may be")
+            value = line.value.removeprefix(b"\xef\xbb\xbf") if line.number == 1 else line.value
+            if value.strip():
+                yield decode(value, None)
+        except InvalidEvent as error:
+            rejected.append(Rejected(line.number, error.field, error.reason))
+
+
+def _show(note: NoteEvent, answer: NoteTags) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    heading = Text.assemble((printable(note.note_id), "bold"), f"  {answer.category or 'no category'}  ", (printable(note.title)[:100], "dim"))
+    console.print(heading)
+    table = Table("#", "tag", "dimension", "confidence", "evidence", box=None, header_style="dim", padding=(0, 1))
+    for one in answer.tags:
+        filled = round(one.confidence * 10)
+        bar = Text.assemble(("█" * filled, "green"), ("░" * (10 - filled), "dim"), f" {one.confidence:.2f}")
+        table.add_row(str(one.rank), Text(one.text, style="bold"), one.dimension, bar, _quote(note, one))
+    console.print(table if answer.tags else Text("  no tags: the note is deleted" if note.type == "note.deleted" else "  no tags", style="dim"))
+    console.print()
+
+
+def _quote(note: NoteEvent, one: Tag) -> "Text":
+    """The first piece of evidence with its surroundings, the tag's place in it highlighted."""
+    from rich.text import Text
+
+    if not one.evidence:
+        return Text("")
+    source, position = evidence_text(note, one.evidence[0])
+    begin = max(0, position - AROUND)
+    quote = Text(f"{one.evidence[0].source}: ", style="dim")
+    quote.append(printable(source[begin:position]))
+    quote.append(printable(source[position : position + len(one.text)]), style="bold yellow")
+    quote.append(printable(source[position + len(one.text) : position + len(one.text) + AROUND]))
+    return quote
+
+
+def evidence_text(note: NoteEvent, evidence: Evidence) -> tuple[str, int]:
+    """The text that a piece of textual evidence points into, and the offset in it."""
+    if evidence.source == "product":
+        product = note.products[evidence.position // PRODUCT_SPAN]
+        return " ".join((product.name, product.brand, product.description)), evidence.position % PRODUCT_SPAN
+    return (note.title if evidence.source == "title" else note.body), evidence.position
+
+
+def printable(text: str) -> str:
+    """Untrusted text fit for a terminal: control and format characters become spaces."""
+    return "".join(character if character.isprintable() else " " for character in text)
