@@ -27,6 +27,7 @@ from schemas.stored import NoteRecord
 
 TAGS_ENCODED = 64
 TAGS_LOOKED_UP = 128
+RESCORED = 4
 CATEGORIES_FOLLOWED = 3
 
 
@@ -89,8 +90,9 @@ class TagEmbedding(Struct, frozen=True):
 class TagIndex(Struct, frozen=True):
     """Notes found under the reader's highest scored tags, scored by their records: an entry whose record lost the tag is no candidate.
 
-    Of each tag the newest ``limit`` notes of the window are looked at. ``rare``: weight a tag by log(1 + limit / notes found), an
-    inverse document frequency bounded by what was looked at.
+    Of each tag the newest ``limit`` notes of the window are looked at; where that cuts a tag's list, a note's sum over the lists may be too
+    low, so the records of the best 4 x ``limit`` are read to score them. ``rare``: weight a tag by log(1 + limit / notes found), an inverse
+    document frequency bounded by what was looked at.
     """
 
     name: str = "tag_index"
@@ -104,11 +106,11 @@ class TagIndex(Struct, frozen=True):
             return NOTHING
         listed = context.notes.store.tagged_with(list(liked), context.window, context.limit)
         weights = {text: score * self._rarity(len(listed.get(text, ())), context.limit) for text, score in liked.items()}
-        listing = _best(_sums(listed, weights), context.limit)
+        cut = any(len(found) >= context.limit for found in listed.values())
+        listing = _best(_sums(listed, weights), context.limit * (RESCORED if cut else 1))
         records = context.notes.get(hit.note_id for hit in listing)
         hits = [scored for hit in listing if (scored := self._scored(hit, records.get(hit.note_id), weights)) is not None]
-        more = len(listing) >= context.limit or any(len(found) >= context.limit for found in listed.values())
-        return Found(_best(hits, context.limit), more)
+        return Found(_best(hits, context.limit), cut or len(listing) >= context.limit)
 
     def _rarity(self, found: int, limit: int) -> float:
         return math.log1p(limit / found) if self.rare and found else 1.0

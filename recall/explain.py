@@ -15,6 +15,7 @@ from recall.merge import DECIMALS
 REASONS_MAX = 5
 ACTIONS_MAX = 5
 COSINE_MIN = 0.5
+COSINE_NONE = 0.01
 
 
 class Reason(Struct, frozen=True):
@@ -40,12 +41,12 @@ class Similarity:
         self._values = self._cosines * np.array(list(liked.values()))[:, None]
 
     def nearest(self, note_tag: str) -> Reason | None:
-        """The profile tag that adds most to ``note_tag``, among those of cosine .5 and above if there are any; None if none is positive."""
+        """The profile tag that adds most to ``note_tag``, among those of cosine .5 and above if there are any; None if all are about 0."""
         column = self._column[note_tag]
         cosines, values = self._cosines[:, column], self._values[:, column]
         close = cosines >= COSINE_MIN
         best = int(np.argmax(np.where(close, values, -np.inf) if close.any() else values))
-        if not values[best] > 0.0:
+        if not cosines[best] > COSINE_NONE:
             return None
         return Reason(self._liked[best], note_tag, round(float(values[best]), DECIMALS), round(min(float(cosines[best]), 1.0), 4))
 
