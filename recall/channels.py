@@ -28,6 +28,8 @@ from schemas.stored import NoteRecord
 TAGS_ENCODED = 64
 TAGS_LOOKED_UP = 128
 RESCORED = 4
+COSINE_DECIMALS = 6
+"""float32 inner products of equal vectors differ beyond that, and standard scores would make a difference of it."""
 CATEGORIES_FOLLOWED = 3
 
 
@@ -83,7 +85,8 @@ class TagEmbedding(Struct, frozen=True):
         vector = user_vector(context.encoder.encode(list(liked)), np.array(list(liked.values()), dtype=np.float64))
         if vector is None:
             return NOTHING
-        hits = context.index.search(vector[None, :], context.limit, context.window)[0]
+        nearest = context.index.search(vector[None, :], context.limit, context.window)[0]
+        hits = [Hit(hit.note_id, round(hit.score, COSINE_DECIMALS), hit.published_at) for hit in nearest]
         return Found(hits, len(hits) >= context.limit)
 
 
