@@ -95,10 +95,12 @@ class MilvusNoteIndex:
             name = self._name(kind)
             with milvus_errors():
                 if not client.has_collection(name, timeout=WRITE_TIMEOUT_S):
-                    self._create_collection(kind, dimension)
+                    self._create_collection(name, dimension)
                 held = self._described_dimension(name)
                 if held != dimension:
                     raise BundleMismatch(f"collection {name} holds vectors of dimension {held}, the tag encoder gives {dimension}")
+                if not client.list_indexes(name, field_name="vector", timeout=WRITE_TIMEOUT_S):
+                    self._create_index(name, kind)
                 client.load_collection(name, timeout=CREATE_TIMEOUT_S)
                 self._point_alias(collection(self._settings.namespace, kind), name, move=False)
         self._dimension = dimension
@@ -225,11 +227,10 @@ class MilvusNoteIndex:
         fields = self._client.describe_collection(name, timeout=WRITE_TIMEOUT_S)["fields"]
         return next(int(field["params"]["dim"]) for field in fields if field["name"] == "vector")
 
-    def _create_collection(self, kind: str, dimension: int) -> None:
+    def _create_collection(self, name: str, dimension: int) -> None:
         from pymilvus import DataType
         from pymilvus.exceptions import MilvusException
 
-        name = self._name(kind)
         schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("pk", DataType.VARCHAR, max_length=32, is_primary=True)
         schema.add_field("note_id", DataType.VARCHAR, max_length=256)
@@ -238,14 +239,21 @@ class MilvusNoteIndex:
         schema.add_field("published_at", DataType.INT64)
         schema.add_field("occurred_at", DataType.INT64)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
+        try:
+            self._client.create_collection(name, schema=schema, num_shards=1, consistency_level="Bounded", timeout=CREATE_TIMEOUT_S)
+        except MilvusException:
+            if not self._client.has_collection(name, timeout=WRITE_TIMEOUT_S):  # somebody else made it at the same time
+                raise
+
+    def _create_index(self, name: str, kind: str) -> None:
+        from pymilvus.exceptions import MilvusException
+
         index = self._client.prepare_index_params()
         index.add_index("vector", **INDEX[kind])
         try:
-            self._client.create_collection(
-                name, schema=schema, index_params=index, num_shards=1, consistency_level="Bounded", timeout=CREATE_TIMEOUT_S
-            )
+            self._client.create_index(name, index, timeout=CREATE_TIMEOUT_S)
         except MilvusException:
-            if not self._client.has_collection(name, timeout=WRITE_TIMEOUT_S):  # somebody else made it at the same time
+            if not self._client.list_indexes(name, field_name="vector", timeout=WRITE_TIMEOUT_S):
                 raise
 
     def _point_alias(self, alias: str, name: str, *, move: bool) -> None:
