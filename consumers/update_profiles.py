@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from models.profile import pack_tags, rules_of, waiting_notes
-from models.profile_update import GivenUp, apply_events
+from models.profile import pack_tags, rules_of
+from models.profile_update import GivenUp, apply_events, waiting_in
 from recall.stores import Notes, Profiles
 from schemas.codec import VERSION_HEADER, VERSIONS
 from schemas.events import Interaction
@@ -62,12 +62,12 @@ class UpdateProfiles:
         Raises:
             Transient: when Redis does not answer.
         """
-        kinds = self._rules.kinds
+        codes = self._rules.codes
         by_reader: dict[str, list[Received[Interaction]]] = {}
         note_ids = set()
         for received in batch:
             event = received.event
-            if event.action not in kinds:
+            if event.action not in codes:
                 continue
             note_ids.add(event.note_id)
             if (events := by_reader.get(event.user_id)) is None:
@@ -76,8 +76,8 @@ class UpdateProfiles:
                 events.append(received)
         held = self._profiles.read(list(by_reader))
         for _, record in held.values():
-            if record.pending:
-                note_ids |= waiting_notes(record)
+            if record.waiting:
+                note_ids |= waiting_in(record)
         known = self._notes.get(list(note_ids))
         tags = {note_id: pack_tags(note.tags) for note_id, note in known.items()}
         writes: list[Write] = []

@@ -1,14 +1,14 @@
 """Profile arithmetic, the reading side: what a record says at a moment. ``models/profile_update.py`` is the writing side. No I/O, no clock.
 
-A record holds facts (which note, which action, when, with which tags), not sums. So an undo is exact by construction, a score can be asked
+A profile holds facts (which note, which action, when, with which tags), not sums. So an undo is exact by construction, a score can be asked
 for any moment, and one event costs the same however many tags its note has. A score is computed on reading:
 
     score(tag, T) = sum over the actions that stand of weight x 2 ** (-max(0, T - occurred_at) / half_life)
 
 Facts are bounded. What leaves them keeps counting as a forward-decayed sum (Cormode et al., Forward Decay, ICDE 2009): clicks on one note
 beyond the 16 newest in ``Touched.folded``, notes beyond the last ``profile_max_notes`` and clicks for tags that a note has no more in
-``ProfileRecord.residue``. So a score is exact for every T not earlier than the newest action that left; for an earlier T such a sum counts
-as it stood at its newest action.
+``Profile.residue``. So a score is exact for every T not earlier than the newest action that left; for an earlier T such a sum counts as it
+stood at its newest action.
 """
 
 from collections import defaultdict
@@ -20,23 +20,23 @@ from msgspec import Struct
 
 from schemas.events import Tag
 from schemas.settings import Settings
-from schemas.stored import ProfileRecord, Touched
+from schemas.stored import Profile, Touched
 
 SCORE_MIN = 1e-9
 REPEATED = ("impression", "click", "view", "comment", "share")
-COUNT, LIKE, FAVORITE, UNLIKE, UNFAVORITE = range(5)
+CODES = {"impression": 0, "click": 1, "view": 2, "comment": 3, "share": 4, "like": 5, "favorite": 6, "unlike": 7, "unfavorite": 8}
+LIKE, FAVORITE, UNLIKE, UNFAVORITE = 5, 6, 7, 8
 
+Fact = tuple[str, int, int, bytes | None]
+"""An action as a record's tail keeps it: note_id, code, occurred_at, packed tags (None where the action adds nothing to them)."""
 TagsOf = Callable[[str], Sequence[Tag] | None]
 
 
 class Rules(Struct, frozen=True):
-    """The settings of the arithmetic. ``kinds``: action -> (operation, code of a repeated action, weight), without entry for an action that
-    leaves no trace; ``repeated``: weight by code."""
+    """The settings of the arithmetic. ``codes``: action -> code, without entry for an action that leaves no trace; ``weights``: by code."""
 
-    kinds: dict[str, tuple[int, int, float]]
-    repeated: tuple[float, ...]
-    like: float
-    favorite: float
+    codes: dict[str, int]
+    weights: tuple[float, ...]
     half_life_ms: float
     max_tags: int
     max_notes: int
@@ -75,16 +75,10 @@ class ActedOn(Collection[str]):
 def rules_of(settings: Settings) -> Rules:
     """The rules that the settings ask for."""
     weights = settings.action_weights()
-    kinds = {action: (COUNT, code, weights[action]) for code, action in enumerate(REPEATED)}
-    if not weights["impression"] and not settings.recall_filter_impressions:
-        del kinds["impression"]
-    kinds |= {"like": (LIKE, 0, weights["like"]), "favorite": (FAVORITE, 0, weights["favorite"])}
-    kinds |= {"unlike": (UNLIKE, 0, 0.0), "unfavorite": (UNFAVORITE, 0, 0.0)}
+    unseen = not weights["impression"] and not settings.recall_filter_impressions
     return Rules(
-        kinds=kinds,
-        repeated=tuple(weights[action] for action in REPEATED),
-        like=weights["like"],
-        favorite=weights["favorite"],
+        codes={action: code for action, code in CODES.items() if code or not unseen},
+        weights=tuple(weights.get(action, 0.0) for action in CODES),
         half_life_ms=settings.half_life_ms,
         max_tags=settings.profile_max_tags,
         max_notes=settings.profile_max_notes,
@@ -102,12 +96,12 @@ def pack_tags(tags: Sequence[Tag]) -> bytes:
     return _encode_texts([tag.text for tag in tags])
 
 
-def waiting_notes(record: ProfileRecord) -> set[str]:
+def waiting_notes(profile: Profile) -> set[str]:
     """Notes without tags so far that actions of the reader wait for."""
-    return {action.note_id for action in record.pending}
+    return {action.note_id for action in profile.pending}
 
 
-def scores_at(record: ProfileRecord, as_of: int, settings: Settings, tags_of: TagsOf) -> dict[str, float]:
+def scores_at(profile: Profile, as_of: int, settings: Settings, tags_of: TagsOf) -> dict[str, float]:
     """A reader's tag scores at ``as_of`` (epoch ms), highest first, ties by text, at most ``profile_max_tags``; nothing below 1e-9.
 
     Args:
@@ -116,12 +110,12 @@ def scores_at(record: ProfileRecord, as_of: int, settings: Settings, tags_of: Ta
     rules = rules_of(settings)
     half_life = rules.half_life_ms
     scores: dict[str, float] = defaultdict(float)
-    if record.residue:
-        age = max(as_of, record.residue_at) - record.landmark
+    if profile.residue:
+        age = max(as_of, profile.residue_at) - profile.landmark
         left = decay(age, half_life)
-        for text, units in record.residue.items():
+        for text, units in profile.residue.items():
             scores[text] = units * left
-    for note_id, touched in record.notes.items():
+    for note_id, touched in profile.notes.items():
         for packed, weight in _standing(touched, as_of, rules):
             for text in _texts(note_id, packed, tags_of):
                 scores[text] += weight
@@ -129,10 +123,10 @@ def scores_at(record: ProfileRecord, as_of: int, settings: Settings, tags_of: Ta
     return dict(kept[: rules.max_tags] if rules.max_tags else kept)
 
 
-def actions_behind(record: ProfileRecord, tags_of: TagsOf) -> dict[str, list[ActionRef]]:
+def actions_behind(profile: Profile, tags_of: TagsOf) -> dict[str, list[ActionRef]]:
     """By profile tag the actions that raised it and still stand, newest first. Those that left the record's bounds are not among them."""
     found: list[tuple[ActionRef, bytes | None]] = []
-    for note_id, touched in record.notes.items():
+    for note_id, touched in profile.notes.items():
         found += [(ActionRef(note_id, REPEATED[stamp & 7], stamp >> 3), touched.tags) for stamp in touched.stamps]
         if touched.liked_at is not None:
             found.append((ActionRef(note_id, "like", touched.liked_at), touched.like_tags or touched.tags))
@@ -146,9 +140,9 @@ def actions_behind(record: ProfileRecord, tags_of: TagsOf) -> dict[str, list[Act
     return dict(behind)
 
 
-def acted_on(record: ProfileRecord, impressions: bool = False) -> ActedOn:
+def acted_on(profile: Profile, impressions: bool = False) -> ActedOn:
     """The notes the reader acted on; with ``impressions`` also those only shown, as far as the setting had them recorded."""
-    return ActedOn({note_id for note_id, touched in record.notes.items() if touched.acted or impressions}, record.forgotten)
+    return ActedOn({note_id for note_id, touched in profile.notes.items() if touched.acted or impressions}, profile.forgotten)
 
 
 def decay(age_ms: float, half_life_ms: float) -> float:
@@ -157,20 +151,20 @@ def decay(age_ms: float, half_life_ms: float) -> float:
 
 
 def short_hash(note_id: str) -> bytes:
-    """Four bytes that stand for a note which fell out of a record."""
+    """Four bytes that stand for a note which fell out of a profile."""
     return xxhash.xxh3_64_digest(note_id.encode())[:4]
 
 
 def _standing(touched: Touched, as_of: int, rules: Rules) -> list[tuple[bytes | None, float]]:
     """What a note adds at a moment, by the tags it adds to."""
-    half_life, repeated = rules.half_life_ms, rules.repeated
+    half_life, weights = rules.half_life_ms, rules.weights
     weight = touched.folded * decay(as_of - touched.folded_at, half_life) if touched.folded else 0.0
     for stamp in touched.stamps:
-        weight += repeated[stamp & 7] * decay(as_of - (stamp >> 3), half_life)
+        weight += weights[stamp & 7] * decay(as_of - (stamp >> 3), half_life)
     apart: list[tuple[bytes | None, float]] = []
     for at, packed, full in (
-        (touched.liked_at, touched.like_tags, rules.like),
-        (touched.favorited_at, touched.favorite_tags, rules.favorite),
+        (touched.liked_at, touched.like_tags, rules.weights[LIKE]),
+        (touched.favorited_at, touched.favorite_tags, rules.weights[FAVORITE]),
     ):
         if at is None:
             continue

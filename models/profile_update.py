@@ -1,21 +1,28 @@
-"""Applying events to a reader's record: what the profile consumer does, without I/O or clock. ``models/profile.py`` reads the result."""
+"""Profile arithmetic, the writing side: events applied to a reader's record. ``models/profile.py`` reads the result. No I/O, no clock.
+
+An event is checked against the record's watermarks and event ids and, in the common case, appended to its tail. The tail is settled into
+the profile when it is long, and for whoever reads it. A record with actions that wait for tags is settled at every write.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import msgspec
 import xxhash
 from msgspec import Struct, field
 
-from models.profile import COUNT, LIKE, REPEATED, UNFAVORITE, UNLIKE, Rules, decay, short_hash, unpack_tags, waiting_notes
+from models.profile import CODES, FAVORITE, LIKE, UNFAVORITE, UNLIKE, Fact, Rules, decay, rules_of, short_hash, unpack_tags, waiting_notes
 from schemas.events import Interaction
 from schemas.records import Received
-from schemas.stored import PendingAction, ProfileRecord, Touched
+from schemas.settings import Settings
+from schemas.stored import PendingAction, Profile, ProfileRecord, Touched
 
 SEEN_EVENTS = 256
 SEEN_BYTES = 8 * SEEN_EVENTS
 STAMPS_KEPT = 16
 SOURCES_KEPT = 16
 FORGOTTEN_KEPT = 20_000
+TAIL_LEAST = 64
 REBASE_HALF_LIVES = 512.0
 
 GiveUpReason = Literal["note_never_tagged", "too_many_pending"]
@@ -38,25 +45,52 @@ class Outcome(Struct):
     given_up: list[GivenUp] = field(default_factory=list)
 
 
-def apply_events(  # noqa: PLR0912, PLR0915 - one flat loop: a call for each event would cost as much as what it does
-    record: ProfileRecord, events: Sequence[Received[Interaction]], tags: Mapping[str, bytes], rules: Rules
-) -> Outcome:
+_encode = msgspec.msgpack.Encoder().encode
+_decode_profile = msgspec.msgpack.Decoder(Profile).decode
+_decode_facts = msgspec.msgpack.Decoder(list[Fact]).decode
+
+
+def open_profile(record: ProfileRecord, settings: Settings) -> Profile:
+    """The profile that a record holds, with all its actions; the record stays as it is."""
+    return _settled(record, rules_of(settings))
+
+
+def waiting_in(record: ProfileRecord) -> set[str]:
+    """Notes without tags so far that actions of the reader wait for; ``apply_events`` wants their tags too."""
+    return waiting_notes(_decode_profile(record.settled)) if record.waiting else set()
+
+
+def apply_events(record: ProfileRecord, events: Sequence[Received[Interaction]], tags: Mapping[str, bytes], rules: Rules) -> Outcome:
     """Applies one reader's events, in order, to the record in place. The same log gives the same record however it is cut into calls.
 
     Args:
-        tags: ``pack_tags`` by note, of every note of the events and of ``waiting_notes``; a missing one is not tagged yet.
+        tags: ``pack_tags`` by note, of every note of the events and of ``waiting_in``; a missing one is not tagged yet.
     """
-    outcome = Outcome()
-    if record.pending:
-        outcome.resolved = _resolve(record, tags, rules)
-    kind_of, notes, tags_of, hash_of, max_notes = rules.kinds.get, record.notes, tags.get, xxhash.xxh3_64_digest, rules.max_notes
-    seen, actions, newest, pending = record.seen, record.actions, record.newest, record.pending
+    fresh, facts, skipped = _fresh(record, events, tags, rules)
+    weights = rules.weights
+    if record.waiting or any(fact[3] is None and weights[fact[1]] for fact in facts):
+        outcome = _apply_waiting(record, fresh, facts, tags, rules)
+    else:
+        outcome = Outcome()
+        _append(record, facts, rules)
+    outcome.applied, outcome.skipped = len(facts), skipped
+    return outcome
+
+
+def _fresh(
+    record: ProfileRecord, events: Sequence[Received[Interaction]], tags: Mapping[str, bytes], rules: Rules
+) -> tuple[list[Received[Interaction]], list[Fact], int]:
+    """The events not applied yet, as they are and as facts, and how many were skipped; marks them applied."""
+    code_of, weights, tags_of, hash_of = rules.codes.get, rules.weights, tags.get, xxhash.xxh3_64_digest
+    seen = record.seen
     source, partition, place, mark = "", -1, "", -1
-    applied = skipped = 0
+    fresh: list[Received[Interaction]] = []
+    facts: list[Fact] = []
+    skipped = 0
     for received in events:
         event = received.event
-        kind = kind_of(event.action)
-        if kind is None:
+        code = code_of(event.action)
+        if code is None:
             continue
         if received.partition != partition or received.source != source:
             if mark >= 0:
@@ -76,54 +110,13 @@ def apply_events(  # noqa: PLR0912, PLR0915 - one flat loop: a call for each eve
         if len(seen) > SEEN_BYTES:
             seen = seen[-SEEN_BYTES:]
         mark = offset
-        applied += 1
-        note_id, at = event.note_id, event.occurred_at
-        if at > newest:
-            newest = at
-            if pending:
-                seen = _expire(record, newest - rules.pending_ms, seen, outcome)
-        touched = notes.pop(note_id, None)
-        if touched is None:
-            if len(notes) >= max_notes:
-                _forget_oldest(record, rules)
-            touched = Touched()
-        notes[note_id] = touched
-        operation, code, weight = kind
-        if operation != COUNT or code:
-            touched.acted = True
-            actions += 1
-        if operation == COUNT:
-            if not weight:
-                continue
-        elif operation == UNLIKE or operation == UNFAVORITE:  # noqa: SIM109, PLR1714 - twice as fast as building a tuple of globals
-            _undo(record, note_id, touched, operation)
-            continue
-        elif (touched.liked_at if operation == LIKE else touched.favorited_at) is not None:
-            continue
-        packed = tags_of(note_id)
-        if packed is not None and touched.tags is not packed:
-            if touched.tags is not None and touched.tags != packed:
-                _retag(record, touched, rules)
-            touched.tags = packed
-        if operation == COUNT:
-            stamps = touched.stamps
-            touched.stamps = (*stamps, at * 8 + code)
-            if stamps:
-                _keep_newest(touched, rules)
-        elif operation == LIKE:
-            touched.liked_at = at
-        else:
-            touched.favorited_at = at
-        if touched.tags is None and weight:
-            raw = received.message.value() or b""
-            pending.append(PendingAction(note_id, event.action, at, source, partition, offset, raw, event_hash, newest))
-            if len(pending) > rules.max_pending:
-                seen = _give_up(record, "too_many_pending", seen, outcome)
+        note_id = event.note_id
+        fresh.append(received)
+        facts.append((note_id, code, event.occurred_at, tags_of(note_id) if weights[code] else None))
     if mark >= 0:
         _mark(record.applied, place, mark)
-    record.seen, record.actions, record.newest = seen, actions, newest
-    outcome.applied, outcome.skipped = applied, skipped
-    return outcome
+    record.seen = seen
+    return fresh, facts, skipped
 
 
 def _mark(applied: dict[str, int], place: str, offset: int) -> None:
@@ -133,18 +126,173 @@ def _mark(applied: dict[str, int], place: str, offset: int) -> None:
     applied[place] = offset
 
 
-def _undo(record: ProfileRecord, note_id: str, touched: Touched, operation: int) -> None:
+# --- the tail
+
+
+def _append(record: ProfileRecord, facts: Sequence[Fact], rules: Rules) -> None:
+    """Appends to the tail; whenever it has its full length it is settled, so that where calls are cut makes no difference."""
+    while record.tail_length + len(facts) >= record.settle_at:
+        room = record.settle_at - record.tail_length
+        profile = _settled(record, rules)
+        for fact in facts[:room]:
+            _act(profile, fact, rules)
+        _settle(record, profile)
+        facts = facts[room:]
+    if facts:
+        record.tail += _packed(facts)
+        record.tail_length += len(facts)
+
+
+def _settled(record: ProfileRecord, rules: Rules) -> Profile:
+    profile = _decode_profile(record.settled) if record.settled else Profile()
+    if record.tail:
+        for fact in _decode_facts(b"\xdd" + record.tail_length.to_bytes(4, "big") + record.tail):
+            _act(profile, fact, rules)
+    return profile
+
+
+def _settle(record: ProfileRecord, profile: Profile) -> None:
+    """Makes a profile the record's; a large one waits for a longer tail, so that packing it costs an event no more than a small one's."""
+    record.settled, record.tail, record.tail_length = _encode(profile), b"", 0
+    record.waiting = len(profile.pending)
+    record.settle_at = max(TAIL_LEAST, len(profile.notes) // 2)
+
+
+def _packed(facts: Sequence[Fact]) -> bytes:
+    """Facts as msgpack without the array's header, so that packed facts can be joined."""
+    packed = _encode(facts)
+    return packed[1 if len(facts) < 16 else 3 if len(facts) < 65_536 else 5 :]
+
+
+# --- actions that wait for tags
+
+
+def _apply_waiting(
+    record: ProfileRecord, events: Sequence[Received[Interaction]], facts: Sequence[Fact], tags: Mapping[str, bytes], rules: Rules
+) -> Outcome:
+    """Applies events one by one to the settled profile; those of a note without tags begin to wait."""
+    outcome = Outcome()
+    profile = _settled(record, rules)
+    if profile.pending:
+        outcome.resolved = _resolve(profile, tags, rules)
+    for received, fact in zip(events, facts, strict=True):
+        if fact[2] > profile.newest:
+            _expire(record, profile, fact[2] - rules.pending_ms, outcome)
+        added = _act(profile, fact, rules)
+        if added and profile.notes[fact[0]].tags is None and rules.weights[fact[1]]:
+            profile.pending.append(_waiting(received, profile.newest))
+            if len(profile.pending) > rules.max_pending:
+                _give_up(record, profile, "too_many_pending", outcome)
+    _settle(record, profile)
+    return outcome
+
+
+def _waiting(received: Received[Interaction], since: int) -> PendingAction:
+    event = received.event
+    return PendingAction(
+        note_id=event.note_id,
+        action=event.action,
+        occurred_at=event.occurred_at,
+        source=received.source,
+        partition=received.partition,
+        offset=received.offset,
+        raw=received.message.value() or b"",
+        event=xxhash.xxh3_64_digest(event.event_id.encode()),
+        since=since,
+    )
+
+
+def _resolve(profile: Profile, tags: Mapping[str, bytes], rules: Rules) -> bool:
+    """Gives waiting actions the tags that their notes have by now; True if there were any."""
+    waiting = []
+    for action in profile.pending:
+        packed = tags.get(action.note_id)
+        if packed is None:
+            waiting.append(action)
+            continue
+        touched = profile.notes[action.note_id]
+        touched.tags = packed
+        if len(touched.stamps) > 1:
+            _keep_newest(touched, rules)
+    resolved = len(waiting) < len(profile.pending)
+    profile.pending = waiting
+    return resolved
+
+
+def _expire(record: ProfileRecord, profile: Profile, before: float, outcome: Outcome) -> None:
+    """Gives up actions that have waited since before that time."""
+    while profile.pending and profile.pending[0].since < before:
+        _give_up(record, profile, "note_never_tagged", outcome)
+
+
+def _give_up(record: ProfileRecord, profile: Profile, reason: GiveUpReason, outcome: Outcome) -> None:
+    """Takes the longest waiting action out of the record as if it had never come, so that its dead letter can be sent again later."""
+    action = profile.pending.pop(0)
+    touched = profile.notes[action.note_id]
+    if action.action == "like":
+        touched.liked_at = None
+    elif action.action == "favorite":
+        touched.favorited_at = None
+    else:
+        stamps = list(touched.stamps)
+        stamps.remove(action.occurred_at * 8 + CODES[action.action])
+        touched.stamps = tuple(stamps)
+    outcome.given_up.append(GivenUp(action, reason))
+    record.seen = record.seen.replace(action.event, b"")
+
+
+# --- one action
+
+
+def _act(profile: Profile, fact: Fact, rules: Rules) -> bool:
+    """Applies an action to the profile; True if it added something to its note."""
+    note_id, code, at, packed = fact
+    profile.newest = max(profile.newest, at)
+    notes = profile.notes
+    touched = notes.pop(note_id, None)
+    if touched is None:
+        if len(notes) >= rules.max_notes:
+            _forget_oldest(profile, rules)
+        touched = Touched()
+    notes[note_id] = touched
+    if code:
+        touched.acted = True
+        profile.actions += 1
+    if code >= UNLIKE:
+        _undo(profile, note_id, touched, code)
+        return False
+    if not rules.weights[code] if code < LIKE else (touched.liked_at if code == LIKE else touched.favorited_at) is not None:
+        return False
+    if packed is not None and touched.tags != packed:
+        _retag(profile, touched, packed, rules)
+    _add(touched, code, at, rules)
+    return True
+
+
+def _add(touched: Touched, code: int, at: int, rules: Rules) -> None:
+    if code == LIKE:
+        touched.liked_at = at
+    elif code == FAVORITE:
+        touched.favorited_at = at
+    else:
+        touched.stamps = (*touched.stamps, at * 8 + code)
+        if len(touched.stamps) > 1:
+            _keep_newest(touched, rules)
+
+
+def _undo(profile: Profile, note_id: str, touched: Touched, code: int) -> None:
     """Takes back a like or a favorite, waiting or not; without one nothing changes."""
-    if operation == UNLIKE:
+    if code == UNLIKE:
         undone = "like"
         touched.liked_at = touched.like_tags = None
     else:
+        assert code == UNFAVORITE
         undone = "favorite"
         touched.favorited_at = touched.favorite_tags = None
     if touched.liked_at is None and touched.favorited_at is None and not touched.stamps:
         touched.tags = None
-    if record.pending:
-        record.pending[:] = [one for one in record.pending if one.note_id != note_id or one.action != undone]
+    if profile.pending:
+        profile.pending = [one for one in profile.pending if one.note_id != note_id or one.action != undone]
 
 
 def _keep_newest(touched: Touched, rules: Rules) -> None:
@@ -155,7 +303,7 @@ def _keep_newest(touched: Touched, rules: Rules) -> None:
     if touched.tags is None or len(stamps) <= STAMPS_KEPT:
         return
     for stamp in stamps[:-STAMPS_KEPT]:
-        at, weight = stamp >> 3, rules.repeated[stamp & 7]
+        at, weight = stamp >> 3, rules.weights[stamp & 7]
         if at >= touched.folded_at:
             touched.folded = touched.folded * decay(at - touched.folded_at, rules.half_life_ms) + weight
             touched.folded_at = at
@@ -164,52 +312,15 @@ def _keep_newest(touched: Touched, rules: Rules) -> None:
     touched.stamps = stamps[-STAMPS_KEPT:]
 
 
-def _resolve(record: ProfileRecord, tags: Mapping[str, bytes], rules: Rules) -> bool:
-    """Gives waiting actions the tags that their notes have by now; True if there were any."""
-    waiting = []
-    for action in record.pending:
-        packed = tags.get(action.note_id)
-        if packed is None:
-            waiting.append(action)
-            continue
-        touched = record.notes[action.note_id]
-        touched.tags = packed
-        if len(touched.stamps) > 1:
-            _keep_newest(touched, rules)
-    resolved = len(waiting) < len(record.pending)
-    record.pending[:] = waiting
-    return resolved
+# --- what leaves the bounds
 
 
-def _expire(record: ProfileRecord, before: float, seen: bytes, outcome: Outcome) -> bytes:
-    """Gives up actions that have waited since before that time; returns ``seen`` without them."""
-    while record.pending and record.pending[0].since < before:
-        seen = _give_up(record, "note_never_tagged", seen, outcome)
-    return seen
-
-
-def _give_up(record: ProfileRecord, reason: GiveUpReason, seen: bytes, outcome: Outcome) -> bytes:
-    """Takes the longest waiting action out of the record as if it had never come, so that its dead letter can be sent again later."""
-    action = record.pending.pop(0)
-    touched = record.notes[action.note_id]
-    if action.action == "like":
-        touched.liked_at = None
-    elif action.action == "favorite":
-        touched.favorited_at = None
-    else:
-        stamps = list(touched.stamps)
-        stamps.remove(action.occurred_at * 8 + REPEATED.index(action.action))
-        touched.stamps = tuple(stamps)
-    outcome.given_up.append(GivenUp(action, reason))
-    at = seen.find(action.event)
-    return seen if at < 0 else seen[:at] + seen[at + len(action.event) :]
-
-
-def _retag(record: ProfileRecord, touched: Touched, rules: Rules) -> None:
-    """The note has other tags now: what counted until here goes on counting for the former ones."""
-    former = touched.tags
-    assert former is not None
-    _leave(record, former, _sums(touched, rules), rules)
+def _retag(profile: Profile, touched: Touched, packed: bytes, rules: Rules) -> None:
+    """Gives a note its tags; what counted for other ones until here goes on counting for those."""
+    former, touched.tags = touched.tags, packed
+    if former is None:
+        return
+    _leave(profile, former, _sums(touched, rules), rules)
     touched.stamps, touched.folded, touched.folded_at = (), 0.0, 0
     if touched.liked_at is not None and touched.like_tags is None:
         touched.like_tags = former
@@ -217,47 +328,47 @@ def _retag(record: ProfileRecord, touched: Touched, rules: Rules) -> None:
         touched.favorite_tags = former
 
 
-def _forget_oldest(record: ProfileRecord, rules: Rules) -> None:
+def _forget_oldest(profile: Profile, rules: Rules) -> None:
     """Drops the least recently touched note that no action waits for; its score stays in the residue."""
-    waiting = waiting_notes(record) if record.pending else ()
-    note_id = next((note_id for note_id in record.notes if note_id not in waiting), None)
+    waiting = waiting_notes(profile) if profile.pending else ()
+    note_id = next((note_id for note_id in profile.notes if note_id not in waiting), None)
     if note_id is None:
         return
-    touched = record.notes.pop(note_id)
+    touched = profile.notes.pop(note_id)
     if touched.acted:
-        record.forgotten_notes += 1
-        record.forgotten = (record.forgotten + short_hash(note_id))[-4 * FORGOTTEN_KEPT :]
+        profile.forgotten_notes += 1
+        profile.forgotten = (profile.forgotten + short_hash(note_id))[-4 * FORGOTTEN_KEPT :]
     if touched.tags is None:
         return
-    _leave(record, touched.tags, _sums(touched, rules), rules)
+    _leave(profile, touched.tags, _sums(touched, rules), rules)
     if touched.liked_at is not None:
-        _leave(record, touched.like_tags or touched.tags, [(touched.liked_at, rules.like)], rules)
+        _leave(profile, touched.like_tags or touched.tags, [(touched.liked_at, rules.weights[LIKE])], rules)
     if touched.favorited_at is not None:
-        _leave(record, touched.favorite_tags or touched.tags, [(touched.favorited_at, rules.favorite)], rules)
+        _leave(profile, touched.favorite_tags or touched.tags, [(touched.favorited_at, rules.weights[FAVORITE])], rules)
 
 
 def _sums(touched: Touched, rules: Rules) -> list[tuple[int, float]]:
     """Time and weight of what repeated actions add."""
-    sums = [(stamp >> 3, rules.repeated[stamp & 7]) for stamp in touched.stamps]
+    sums = [(stamp >> 3, rules.weights[stamp & 7]) for stamp in touched.stamps]
     return [(touched.folded_at, touched.folded), *sums] if touched.folded else sums
 
 
-def _leave(record: ProfileRecord, packed: bytes, sums: Sequence[tuple[int, float]], rules: Rules) -> None:
+def _leave(profile: Profile, packed: bytes, sums: Sequence[tuple[int, float]], rules: Rules) -> None:
     """Adds to the residue, in forward-decayed units; the landmark moves before they can overflow."""
     texts = unpack_tags(packed)
     if not sums or not texts:
         return
-    residue, half_life = record.residue, rules.half_life_ms
+    residue, half_life = profile.residue, rules.half_life_ms
     for at, weight in sums:
         if not residue:
-            record.landmark = record.residue_at = at
-        record.residue_at = max(record.residue_at, at)
-        if half_life and at - record.landmark > REBASE_HALF_LIVES * half_life:
-            shrink = decay(at - record.landmark, half_life)
+            profile.landmark = profile.residue_at = at
+        profile.residue_at = max(profile.residue_at, at)
+        if half_life and at - profile.landmark > REBASE_HALF_LIVES * half_life:
+            shrink = decay(at - profile.landmark, half_life)
             for text in residue:
                 residue[text] *= shrink
-            record.landmark = at
-        units = weight * 2.0 ** ((at - record.landmark) / half_life) if half_life else weight
+            profile.landmark = at
+        units = weight * 2.0 ** ((at - profile.landmark) / half_life) if half_life else weight
         for text in texts:
             residue[text] = residue.get(text, 0.0) + units
     if rules.max_tags and len(residue) > 2 * rules.max_tags:

@@ -21,7 +21,7 @@ from schemas.writes import PutProfile
 TOKEN_BYTES = 8
 READ_KEYS = 2_000
 ROUND_BYTES = 4_000_000
-NOTES_PER_CACHED_READER = 64
+BYTES_PER_CACHED_READER = 8_192
 # KEYS: readers of one slot. ARGV: for each the token it was decided against ("" = absent) and the new value. Answers the places refused.
 COMPARE_AND_SET = """
 local refused = {}
@@ -62,8 +62,8 @@ class RedisProfiles:
     """Reader records in Redis; the readers of a bucket are written by one script call, the calls of a chunk travel together."""
 
     def __init__(self, client: Client, keys: Keys, cached_readers: int = 0) -> None:
-        """``cached_readers`` decoded records stay in memory between calls (of 64 notes each on average): for the consumer that writes them.
-        A record that was read is out of the cache until its write is acknowledged, so a failed write never leaves a changed one behind."""
+        """``cached_readers`` records of 8 KiB each on average stay in memory between calls: for the consumer that writes them. A record
+        that was read is out of the cache until its write is acknowledged, so a failed write never leaves a changed one behind."""
         self._client: Any = client
         self._keys = keys
         self._cache = _Cache(cached_readers)
@@ -139,7 +139,7 @@ class RedisProfiles:
                 if place in places:
                     refused.append(write.put)
                 else:
-                    self._cache.keep(write.put.user_id, Held(write.value[:TOKEN_BYTES], write.put.record))
+                    self._cache.keep(write.put.user_id, Held(write.value[:TOKEN_BYTES], write.put.record), len(write.value))
         return refused
 
     def _call(self, batch: Sequence[Sequence[_Write]]) -> list[list[int]]:
@@ -178,26 +178,27 @@ class MemoryProfiles:
 
 
 class _Cache:
-    """Records of the readers written last, bounded by readers and by the notes in their records together."""
+    """Records of the readers written last, bounded by readers and by the bytes of their values together."""
 
     def __init__(self, readers: int) -> None:
         self._readers = readers
-        self._notes = 0
-        self._held: dict[str, Held] = {}
+        self._size = 0
+        self._held: dict[str, tuple[Held, int]] = {}
 
     def take(self, user_id: str) -> Held | None:
-        held = self._held.pop(user_id, None)
-        if held is not None:
-            self._notes -= len(held.record.notes)
-        return held
+        found = self._held.pop(user_id, None)
+        if found is None:
+            return None
+        self._size -= found[1]
+        return found[0]
 
-    def keep(self, user_id: str, held: Held) -> None:
+    def keep(self, user_id: str, held: Held, size: int) -> None:
         if not self._readers:
             return
         self.take(user_id)
-        self._held[user_id] = held
-        self._notes += len(held.record.notes)
-        while len(self._held) > self._readers or self._notes > self._readers * NOTES_PER_CACHED_READER:
+        self._held[user_id] = held, size
+        self._size += size
+        while len(self._held) > self._readers or self._size > self._readers * BYTES_PER_CACHED_READER:
             self.take(next(iter(self._held)))
 
 

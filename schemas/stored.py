@@ -73,18 +73,15 @@ class Touched(Struct, array_like=True, gc=False):
     folded_at: int = 0
 
 
-class ProfileRecord(Struct, array_like=True, gc=False):
-    """One reader (``Keys.profile``); ``models/profile.py`` has the arithmetic.
+class Profile(Struct, array_like=True, gc=False):
+    """A reader's profile: facts by note, least recently touched first; ``models/profile.py`` has the arithmetic.
 
-    ``newest``: latest ``occurred_at`` applied, the reader's stream time. ``seen``: 8-byte hashes of the last 256 event ids, oldest first.
-    ``applied``: ``source/partition`` -> last offset applied. ``notes``: least recently touched first. What falls out of ``notes`` leaves
-    its score in ``residue`` (units relative to ``landmark``, newest part at ``residue_at``) and a 4-byte hash in ``forgotten``.
+    ``newest``: latest ``occurred_at``, the reader's stream time. What falls out of ``notes`` leaves its score in ``residue`` (units
+    relative to ``landmark``, newest part at ``residue_at``) and a 4-byte hash in ``forgotten``.
     """
 
     newest: int = 0
     actions: int = 0
-    seen: bytes = b""
-    applied: dict[str, int] = field(default_factory=dict)
     notes: dict[str, Touched] = field(default_factory=dict)
     pending: list[PendingAction] = field(default_factory=list)
     residue: dict[str, float] = field(default_factory=dict)
@@ -92,3 +89,20 @@ class ProfileRecord(Struct, array_like=True, gc=False):
     residue_at: int = 0
     forgotten_notes: int = 0
     forgotten: bytes = b""
+
+
+class ProfileRecord(Struct, array_like=True, gc=False):
+    """One reader (``Keys.profile``): a packed profile and the actions since, so that most writes only append.
+
+    ``seen``: 8-byte hashes of the last 256 event ids, oldest first. ``applied``: ``source/partition`` -> last offset applied. ``waiting``:
+    how many actions wait for tags. ``tail``: ``tail_length`` packed actions (``models.profile.Fact``) that ``settled``, the packed
+    ``Profile``, does not hold yet; ``settle_at``: the length at which they are settled.
+    """
+
+    seen: bytes = b""
+    applied: dict[str, int] = field(default_factory=dict)
+    waiting: int = 0
+    tail_length: int = 0
+    tail: bytes = b""
+    settle_at: int = 64
+    settled: bytes = b""

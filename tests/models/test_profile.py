@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.profile import acted_on, actions_behind, pack_tags, rules_of, scores_at, waiting_notes
-from models.profile_update import FORGOTTEN_KEPT, STAMPS_KEPT, Outcome, apply_events
+from models.profile import acted_on, actions_behind, pack_tags, rules_of, scores_at
+from models.profile_update import FORGOTTEN_KEPT, STAMPS_KEPT, Outcome, apply_events, open_profile, waiting_in
 from schemas.events import Action, Interaction, Tag
 from schemas.records import Received
 from schemas.settings import Settings
-from schemas.stored import ProfileRecord
+from schemas.stored import Profile, ProfileRecord
 from streams.memory import MemoryMessage
 
 HOUR = 3_600_000
@@ -49,12 +49,16 @@ def applied(log: Log, tags: Mapping[str, Sequence[str]], chosen: Settings = EXAC
     return record
 
 
+def opened(log: Log, tags: Mapping[str, Sequence[str]], chosen: Settings = EXACT) -> Profile:
+    return open_profile(applied(log, tags, chosen), chosen)
+
+
 def packed(tags: Mapping[str, Sequence[str]]) -> dict[str, bytes]:
     return {note: pack_tags(made) for note, made in tagged(tags).items()}
 
 
 def read(record: ProfileRecord, tags: Mapping[str, Sequence[str]], at: int = START, chosen: Settings = EXACT) -> dict[str, float]:
-    return scores_at(record, at, chosen, tagged(tags).get)
+    return scores_at(open_profile(record, chosen), at, chosen, tagged(tags).get)
 
 
 def oracle(log: Log, tags: Mapping[str, Sequence[str]], at: int, chosen: Settings = EXACT) -> dict[str, float]:
@@ -101,7 +105,7 @@ def test_scores_equal_the_oracle_at_any_moment(made: list[tuple[Any, ...]], at: 
 
 @given(steps, st.data())
 def test_any_cut_redelivery_or_crash_gives_the_same_bytes(made: list[tuple[Any, ...]], data: st.DataObject) -> None:
-    log = log_of(*made)
+    log = log_of(*made * 4)
     whole = msgspec.msgpack.encode(applied(log, TAGS))
     stored = msgspec.msgpack.encode(ProfileRecord())
     done = 0
@@ -131,8 +135,8 @@ def test_tags_may_come_before_or_after_the_actions(made: list[tuple[Any, ...]], 
     at = START + DAY
     assert read(late, TAGS, at, chosen) == pytest.approx(read(early, TAGS, at, chosen), abs=1e-9)
     applied([], TAGS, chosen, late)
-    assert not late.pending
-    assert msgspec.msgpack.encode(late) == msgspec.msgpack.encode(early)
+    assert not late.waiting
+    assert msgspec.msgpack.encode(open_profile(late, chosen)) == msgspec.msgpack.encode(open_profile(early, chosen))
 
 
 def test_one_event_id_counts_once_among_the_last_256() -> None:
@@ -177,18 +181,18 @@ def test_an_undo_leaves_nothing_behind_even_when_the_note_was_tagged_anew() -> N
 
 def test_a_deleted_or_empty_note_adds_nothing_and_does_not_wait() -> None:
     record = applied(log_of(("gone", "like"), ("gone", "click")), {"gone": []})
-    assert not record.pending
+    assert not record.waiting
     assert not read(record, {"gone": ["late"]})
-    assert "gone" in acted_on(record)
+    assert "gone" in acted_on(open_profile(record, EXACT))
 
 
 def test_a_waiting_like_is_a_like_and_an_unlike_cancels_it() -> None:
     record = applied(log_of(("n0", "like"), ("n0", "like"), ("n0", "click")), {})
-    assert [one.action for one in record.pending] == ["like", "click"]
+    assert [one.action for one in open_profile(record, EXACT).pending] == ["like", "click"]
     assert read(record, TAGS)["only 0"] == 3.0
     assert not read(record, {})
     applied([event("n0", "unlike", offset=3)], {}, record=record)
-    assert [one.action for one in record.pending] == ["click"]
+    assert [one.action for one in open_profile(record, EXACT).pending] == ["click"]
     assert read(record, TAGS)["only 0"] == 1.0
 
 
@@ -197,7 +201,7 @@ def test_an_action_waits_for_its_time_and_is_then_given_up_as_if_it_had_never_co
     record = ProfileRecord()
     first = event("n0", "like", at=START)
     apply_events(record, [first, event("n1", "click", at=START + 24 * HOUR, offset=1)], {}, rules)
-    assert waiting_notes(record) == {"n0", "n1"}
+    assert waiting_in(record) == {"n0", "n1"}
     outcome = apply_events(record, [event("n2", "click", at=START + 24 * HOUR + 1, offset=2)], packed({"n2": ["x"]}), rules)
     (lost,) = outcome.given_up
     assert (lost.reason, lost.action.note_id, lost.action.offset, lost.action.raw) == ("note_never_tagged", "n0", 0, first.message.value())
@@ -213,7 +217,7 @@ def test_more_waiting_actions_than_the_bound_give_up_the_oldest() -> None:
     record = ProfileRecord()
     outcome = apply_events(record, log_of(*((f"n{i}", "click") for i in range(5))), {}, rules)
     assert [(lost.reason, lost.action.note_id) for lost in outcome.given_up] == [("too_many_pending", "n0"), ("too_many_pending", "n1")]
-    assert [one.note_id for one in record.pending] == ["n2", "n3", "n4"]
+    assert [one.note_id for one in open_profile(record, EXACT).pending] == ["n2", "n3", "n4"]
 
 
 def test_notes_beyond_the_bound_keep_their_score_and_are_counted() -> None:
@@ -224,12 +228,13 @@ def test_notes_beyond_the_bound_keep_their_score_and_are_counted() -> None:
     record = applied(log, many, chosen)
     at = START + 1500 * 60_000
     assert read(record, many, at, chosen) == pytest.approx(oracle(log, many, at, chosen), rel=1e-9)
-    assert (len(record.notes), record.forgotten_notes) == (1000, 500)
-    acted = acted_on(record)
+    profile = open_profile(record, chosen)
+    assert (len(profile.notes), profile.forgotten_notes) == (1000, 500)
+    acted = acted_on(profile)
     assert all(note in acted for note in many)
     assert "never" not in acted
     assert len(list(acted)) == 1000
-    assert len(record.forgotten) <= 4 * FORGOTTEN_KEPT
+    assert len(profile.forgotten) <= 4 * FORGOTTEN_KEPT
 
 
 def test_an_hour_of_half_life_over_decades_stays_finite() -> None:
@@ -240,7 +245,7 @@ def test_an_hour_of_half_life_over_decades_stays_finite() -> None:
     record = applied(log, many, chosen)
     for at in (START + 59 * year, START + 59 * year + 6 * HOUR):
         assert read(record, many, at, chosen) == pytest.approx(oracle(log, many, at, chosen), rel=1e-9)
-    assert all(value < 1e300 for value in record.residue.values())
+    assert all(value < 1e300 for value in open_profile(record, chosen).residue.values())
 
 
 def test_many_clicks_on_one_note_are_folded_exactly_for_now() -> None:
@@ -250,7 +255,7 @@ def test_many_clicks_on_one_note_are_folded_exactly_for_now() -> None:
     record = applied(log, TAGS, chosen)
     at = START + 31 * DAY
     assert read(record, TAGS, at, chosen) == pytest.approx(oracle(log, TAGS, at, chosen), rel=1e-9)
-    assert len(record.notes["n0"].stamps) == STAMPS_KEPT
+    assert len(open_profile(record, chosen).notes["n0"].stamps) == STAMPS_KEPT
 
 
 def test_the_highest_scored_tags_are_kept_ties_by_text() -> None:
@@ -263,7 +268,7 @@ def test_the_highest_scored_tags_are_kept_ties_by_text() -> None:
 def test_impressions_leave_a_trace_only_by_setting() -> None:
     log = log_of(("n0", "impression"), ("n1", "view"))
     assert applied(log[:1], TAGS) == ProfileRecord()
-    shown = applied(log, TAGS, Settings(recall_filter_impressions=True))
+    shown = opened(log, TAGS, Settings(recall_filter_impressions=True))
     assert set(acted_on(shown)) == {"n1"}
     assert set(acted_on(shown, impressions=True)) == {"n0", "n1"}
     assert shown.actions == 1
@@ -273,7 +278,7 @@ def test_weights_are_settings() -> None:
     chosen = Settings(profile_weight_impression=0.1, profile_weight_share=5.0, profile_weight_click=0.5, profile_half_life_days=0)
     record = applied(log_of(("n0", "impression"), ("n0", "share"), ("n0", "click")), TAGS, chosen)
     assert read(record, TAGS, chosen=chosen)["only 0"] == pytest.approx(5.6)
-    assert record.actions == 2
+    assert open_profile(record, chosen).actions == 2
 
 
 def test_actions_behind_a_tag_are_those_that_stand_newest_first() -> None:
@@ -285,7 +290,7 @@ def test_actions_behind_a_tag_are_those_that_stand_newest_first() -> None:
         ("n2", "click", 7),
     )
     record = applied(log, {"n0": ["a"], "n1": ["a"]})
-    behind = actions_behind(record, tagged({"n2": ["a", "b"]}).get)
+    behind = actions_behind(open_profile(record, EXACT), tagged({"n2": ["a", "b"]}).get)
     assert [(one.note_id, one.action, one.occurred_at) for one in behind["a"]] == [
         ("n0", "like", START + 5),
         ("n0", "click", START),
