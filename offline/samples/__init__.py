@@ -4,6 +4,7 @@
   is), three updates, two deletions, one repost, notes without category, ids with awkward characters.
 - ``interactions.jsonl``: thirteen readers, in time order, one event sent twice; every third note has no interaction yet.
 - ``gold.jsonl``: for each live note the tags a careful human gives, in the note's language.
-- ``load.py`` moves both streams to now and gives media absolute URIs; ``render.py`` draws the images and clips from each note's
-  attributes; ``silhouettes.py`` holds the outlines.
+- ``load.py`` moves both streams to now and gives media absolute URIs.
+- ``render.py`` draws the images and clips from each note's attributes, by ``drawing.py`` and the outlines of ``silhouettes.yaml``:
+  ``python -m offline.samples.render OUT_DIR``.
 """
