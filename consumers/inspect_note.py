@@ -170,7 +170,7 @@ def why_not(note_id: str, query: Query, stores: RecallStores, encoder: TagEncode
         return []
     for one in [*removed, *asked.removed]:
         if one.note_id == note_id:
-            return [WhyNot(f"filtered_by_{one.reason}", " ".join(filter(None, (MEANING[one.reason], one.detail))))]
+            return [WhyNot(f"filtered_by_{one.reason}", ": ".join(filter(None, (MEANING[one.reason], one.detail))))]
     lines = [WhyNot("degraded", line) for line in asked.degraded]
     everything = recall(replace(query, k=max(K_LARGE, query.k)), stores, encoder)
     ranks = {one.note_id: (rank, one.score) for rank, one in enumerate(everything.results, start=1)}

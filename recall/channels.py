@@ -28,8 +28,6 @@ from schemas.stored import NoteRecord
 TAGS_ENCODED = 64
 TAGS_LOOKED_UP = 128
 RESCORED = 4
-COSINE_DECIMALS = 6
-"""float32 inner products of equal vectors differ beyond that, and standard scores would make a difference of it."""
 CATEGORIES_FOLLOWED = 3
 
 
@@ -75,7 +73,7 @@ class TagEmbedding(Struct, frozen=True):
     """Nearest notes to the score-weighted mean of the vectors of the reader's highest scored tags (paper section 3.3, recall by tags)."""
 
     name: str = "tag_embedding"
-    blend: Blend = Blend()
+    blend: Blend = Blend(resolution=0.005)
 
     def candidates(self, context: Context) -> Found:
         """See ``Channel``."""
@@ -85,8 +83,7 @@ class TagEmbedding(Struct, frozen=True):
         vector = user_vector(context.encoder.encode(list(liked)), np.array(list(liked.values()), dtype=np.float64))
         if vector is None:
             return NOTHING
-        nearest = context.index.search(vector[None, :], context.limit, context.window)[0]
-        hits = [Hit(hit.note_id, round(hit.score, COSINE_DECIMALS), hit.published_at) for hit in nearest]
+        hits = context.index.search(vector[None, :], context.limit, context.window)[0]
         return Found(hits, len(hits) >= context.limit)
 
 

@@ -13,6 +13,7 @@ from recall.stores import Hit
 
 RANK_OFFSET = 60.0
 DECIMALS = 9
+SPREAD_NONE = 1e-12
 
 
 class Candidate(Struct):
@@ -25,11 +26,13 @@ class Candidate(Struct):
 
 class Blend(Struct, frozen=True):
     """How a channel enters. ``by_rank``: by reciprocal rank instead of z-score. ``absent``: the score of a note that the channel did not
-    propose, where that is known (no shared tag = 0); otherwise, and never above, the lowest score the channel gave."""
+    propose, where that is known (no shared tag = 0); otherwise, and never above, the lowest score the channel gave. ``resolution``:
+    the least spread, in the channel's unit, that scores are standardised by, so that rounding noise between equal notes stays noise."""
 
     weight: float = 1.0
     by_rank: bool = False
     absent: float | None = None
+    resolution: float = 0.0
 
 
 class ChannelScore(Struct, frozen=True):
@@ -72,7 +75,7 @@ def merge(candidates: Sequence[Candidate], blends: Mapping[str, Blend]) -> list[
     for name in sorted(blends):
         blend = blends[name]
         ranks = _ranks(candidates, name)
-        amounts = _reciprocals(ranks) if blend.by_rank else _z_scores(candidates, name, blend.absent)
+        amounts = _reciprocals(ranks) if blend.by_rank else _z_scores(candidates, name, blend)
         for candidate in candidates:
             note_id = candidate.note_id
             totals[note_id] += blend.weight * amounts.get(note_id, 0.0)
@@ -100,14 +103,15 @@ def _reciprocals(ranks: Mapping[str, int]) -> dict[str, float]:
     return {note_id: 1.0 / (RANK_OFFSET + rank) for note_id, rank in ranks.items()}
 
 
-def _z_scores(candidates: Sequence[Candidate], channel: str, absent: float | None) -> dict[str, float]:
+def _z_scores(candidates: Sequence[Candidate], channel: str, blend: Blend) -> dict[str, float]:
     """Standard scores over all candidates; none when they do not differ."""
     found = [score for candidate in candidates if (score := _finite(candidate, channel)) is not None]
     if not found:
         return {}
     largest = max(map(abs, found)) or 1.0
-    lowest = min(found) if absent is None else min(*found, absent)
+    lowest = min(found) if blend.absent is None else min(*found, blend.absent)
     values = {c.note_id: (lowest if (score := _finite(c, channel)) is None else score) / largest for c in candidates}
     mean = math.fsum(values.values()) / len(values)
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values.values()) / len(values))
-    return {note_id: (value - mean) / spread for note_id, value in values.items()} if spread > 1e-12 else {}
+    unit = max(spread, blend.resolution / largest)
+    return {note_id: (value - mean) / unit for note_id, value in values.items()} if spread > SPREAD_NONE else {}

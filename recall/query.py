@@ -164,7 +164,7 @@ def explain_all(chosen: Sequence[Ranked], context: Context) -> list[list[Reason]
     tags = {one.note_id: texts(records.get(one.note_id)) for one in chosen}
     near_tags = [text for note_id in near for text in tags[note_id]]
     similarity = Similarity(context.encoder, context.reader.top(TAGS_ENCODED), near_tags) if near_tags else None
-    actions = actions_behind(context.reader.record, context.notes.tags_of)
+    actions = actions_behind(context.reader.profile, context.notes.tags_of)
     return [explain(tags[one.note_id], context.reader.liked, actions, similarity if one.note_id in near else None) for one in chosen]
 
 

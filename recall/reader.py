@@ -5,11 +5,12 @@ from itertools import islice
 
 from msgspec import Struct
 
-from models.profile import acted_on, scores_at
+from models.profile import acted_on, scores_at, waiting_notes
+from models.profile_update import open_profile
 from recall.stores import Notes, Profiles
 from schemas.events import Tag
 from schemas.settings import Settings
-from schemas.stored import NoteRecord, ProfileRecord
+from schemas.stored import NoteRecord, Profile
 
 SCORE_MIN = 1e-9
 RECENT_NOTES = 256
@@ -46,7 +47,7 @@ class Reader(Struct, frozen=True):
     tags."""
 
     user_id: str
-    record: ProfileRecord
+    profile: Profile
     scores: dict[str, float]
     liked: dict[str, float]
     pending: int
@@ -55,7 +56,7 @@ class Reader(Struct, frozen=True):
     @property
     def recent_notes(self) -> list[str]:
         """The notes acted on last, newest first, at most 256."""
-        return list(islice((note_id for note_id in reversed(self.record.notes) if note_id in self.acted_on), RECENT_NOTES))
+        return list(islice((note_id for note_id in reversed(self.profile.notes) if note_id in self.acted_on), RECENT_NOTES))
 
     def top(self, count: int) -> dict[str, float]:
         """The ``count`` highest scored of the liked tags."""
@@ -68,16 +69,16 @@ def read_reader(user_id: str, as_of: int, profiles: Profiles, notes: KnownNotes,
     Raises:
         Transient: when Redis does not answer.
     """
-    record = profiles.read([user_id])[user_id].record
-    notes.get(action.note_id for action in record.pending)
-    scores = scores_at(record, as_of, settings, notes.tags_of)
+    profile = open_profile(profiles.read([user_id])[user_id].record, settings)
+    notes.get(waiting_notes(profile))
+    scores = scores_at(profile, as_of, settings, notes.tags_of)
     return Reader(
         user_id=user_id,
-        record=record,
+        profile=profile,
         scores=scores,
         liked={text: score for text, score in scores.items() if score > SCORE_MIN},
-        pending=sum(notes.tags_of(action.note_id) is None for action in record.pending),
-        acted_on=acted_on(record, settings.recall_filter_impressions),
+        pending=sum(notes.tags_of(action.note_id) is None for action in profile.pending),
+        acted_on=acted_on(profile, settings.recall_filter_impressions),
     )
 
 
@@ -101,4 +102,4 @@ class ProfileView(Struct, frozen=True):
 def view_profile(reader: Reader, as_of: int, k: int) -> ProfileView:
     """The ``k`` highest scored tags of a reader."""
     tags = [TagScore(text, score) for text, score in islice(reader.scores.items(), k)]
-    return ProfileView(reader.user_id, as_of, reader.record.actions, reader.pending, tags)
+    return ProfileView(reader.user_id, as_of, reader.profile.actions, reader.pending, tags)

@@ -54,6 +54,13 @@ def test_recency_decides_between_notes_that_match_alike_only() -> None:
     assert [one.note_id for one in merge(candidates, BLENDS)] == ["better match", "newest", "same match"]
 
 
+def test_rounding_noise_between_equal_notes_stays_noise() -> None:
+    """Inner products of equal float32 vectors differ in the last digit; standardised alone they would be as far apart as best and worst."""
+    candidates = [Candidate("new", 9, {"near": 0.72058442, "fresh": 1 / 61}), Candidate("old", 1, {"near": 0.72058448, "fresh": 1 / 62})]
+    assert [one.note_id for one in merge(candidates, {"near": Blend(), "fresh": Blend(by_rank=True)})] == ["old", "new"]
+    assert [one.note_id for one in merge(candidates, {"near": Blend(resolution=0.005), "fresh": Blend(by_rank=True)})] == ["new", "old"]
+
+
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_scores_that_are_not_finite_sink(broken: float) -> None:
     candidates = [Candidate("broken", 9, {"near": broken}), Candidate("low", 1, {"near": 0.1}), Candidate("high", 1, {"near": 0.9})]
