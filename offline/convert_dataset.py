@@ -83,7 +83,7 @@ def dataset(name: str, directory: Path, out: Path, as_json: bool) -> None:
 
     movielens: DIRECTORY holds ml-latest-small/ and tmdb-5000/. deskdrop: DIRECTORY holds users_interactions.csv or .zip.
 
-    Example: tagstream offline dataset movielens data/ --out /tmp/films && tagstream publish notes /tmp/films/notes.jsonl
+    Example: tagstream offline dataset movielens data/ --out films && tagstream publish notes films/notes.jsonl
     """
     with Console(stderr=True).status(f"reading {directory}"):
         converted = convert_dataset(name, directory, out)
