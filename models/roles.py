@@ -1,13 +1,15 @@
 """What the learned parts promise, whichever way they are built."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 from msgspec import Struct, field
-from numpy.typing import NDArray
 
 from schemas.events import Category, NoteEvent, Tag
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class NoteTags(Struct, frozen=True):
@@ -20,7 +22,7 @@ class NoteTags(Struct, frozen=True):
 
 
 class Tagger(Protocol):
-    """Turns notes into ranked fine-grained tags. ``name`` says which implementation; ``version`` changes with anything that changes tags."""
+    """Turns notes into ranked tags. ``name`` says which implementation; ``version`` changes with anything that changes tags."""
 
     name: str
     version: str
@@ -40,6 +42,6 @@ class TagEncoder(Protocol):
     dimension: int
     version: str
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str]) -> "NDArray[np.float32]":
         """Vectors of shape (len(texts), dimension), rows of length 1; a row never depends on the other texts of the call."""
         ...

@@ -1,20 +1,21 @@
 """Puts the online stores together from the settings. Milvus and the encoder are reached when a query first needs them, not before."""
 
 from collections.abc import Sequence
-from typing import cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, cast
 
 from models.roles import TagEncoder
-from recall.note_index import MilvusNoteIndex
 from recall.notes import RedisNotes
 from recall.pointer import active_bundle
 from recall.profiles import RedisProfiles
-from recall.query import RecallStores
 from recall.redis_client import redis_client, redis_errors
 from schemas.keys import Keys
 from schemas.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from recall.query import RecallStores
 
 
 class LateTagEncoder:
@@ -32,7 +33,7 @@ class LateTagEncoder:
     def version(self) -> str:
         return self._encoder().version
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str]) -> "NDArray[np.float32]":
         return self._encoder().encode(texts)
 
     def _encoder(self) -> TagEncoder:
@@ -48,8 +49,8 @@ def tag_encoder(settings: Settings) -> TagEncoder:
     return cast(TagEncoder, LateTagEncoder(settings))
 
 
-def open_stores(settings: Settings) -> RecallStores:
-    """The stores of the live bundle; where none is live yet, empty ones.
+def open_readers(settings: Settings) -> tuple[RedisProfiles, RedisNotes, str | None]:
+    """Profiles and notes of the live bundle, and its version; where none is live yet, empty ones and None.
 
     Raises:
         Transient: Redis does not answer.
@@ -58,10 +59,13 @@ def open_stores(settings: Settings) -> RecallStores:
     with redis_errors():
         bundle = active_bundle(client, settings)
     keys = Keys(settings.namespace, bundle or "")
-    return RecallStores(
-        profiles=RedisProfiles(client, keys),
-        notes=RedisNotes(client, keys),
-        index=MilvusNoteIndex(settings, bundle or ""),
-        settings=settings,
-        bundle=bundle,
-    )
+    return RedisProfiles(client, keys), RedisNotes(client, keys), bundle
+
+
+def open_stores(settings: Settings) -> "RecallStores":
+    """All stores of the live bundle; see ``open_readers``."""
+    from recall.note_index import MilvusNoteIndex
+    from recall.query import RecallStores
+
+    profiles, notes, bundle = open_readers(settings)
+    return RecallStores(profiles, notes, MilvusNoteIndex(settings, bundle or ""), settings, bundle)

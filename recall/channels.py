@@ -15,10 +15,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-import numpy as np
 from msgspec import Struct
 
-from models.pooling import user_vector
 from models.roles import TagEncoder
 from recall.merge import RANK_OFFSET, Blend
 from recall.reader import KnownNotes, Reader
@@ -80,7 +78,9 @@ class TagEmbedding(Struct, frozen=True):
         liked = context.reader.top(TAGS_ENCODED)
         if not liked:
             return NOTHING
-        vector = user_vector(context.encoder.encode(list(liked)), np.array(list(liked.values()), dtype=np.float64))
+        from models.pooling import user_vector
+
+        vector = user_vector(context.encoder.encode(list(liked)), list(liked.values()))
         if vector is None:
             return NOTHING
         hits = context.index.search(vector[None, :], context.limit, context.window)[0]

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -88,13 +89,13 @@ CHANNELS_ASKED = click.option(
 @DATA
 def profile(user: str, as_of: int | None, k: int, as_json: bool, data: str | None) -> None:
     """Show a reader's profile: tags by score, highest first."""
-    from recall.build import open_stores
-    from recall.note_index import now_ms
+    from recall.build import open_readers
     from recall.reader import KnownNotes, read_reader, view_profile
 
-    moment = now_ms() if as_of is None else as_of
-    stores = open_stores(load(data=data))
-    found = view_profile(read_reader(user, moment, stores.profiles, KnownNotes(stores.notes), stores.settings), moment, k)
+    settings = load(data=data)
+    profiles, notes, _ = open_readers(settings)
+    moment = time.time_ns() // 1_000_000 if as_of is None else as_of
+    found = view_profile(read_reader(user, moment, profiles, KnownNotes(notes), settings), moment, k)
     if as_json:
         print_json(found)
         return

@@ -10,15 +10,16 @@ Every method raises ``Transient`` when its server does not answer within the tim
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from schemas.stored import NoteRecord, ProfileRecord
 from schemas.writes import DropVector, PutNote, PutProfile, PutVector
 
-Vector = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Vector: TypeAlias = "NDArray[np.float32]"
 
 
 class Held(NamedTuple):

@@ -19,6 +19,7 @@ NOW = 1_790_000_000_000
 def invoke(world, monkeypatch):
     """Runs a command on the in-memory world."""
     monkeypatch.setattr(recall.build, "open_stores", lambda settings: world.stores)
+    monkeypatch.setattr(recall.build, "open_readers", lambda settings: (world.profiles, world.notes, "b1"))
     monkeypatch.setattr(recall.build, "tag_encoder", lambda settings: world.encoder)
 
     def run(command, *arguments):
@@ -133,6 +134,6 @@ def test_help_shows_an_example():
 
 def test_commands_start_without_heavy_libraries():
     """What makes a command slow to start is imported only where it is needed."""
-    heavy = ("torch", "transformers", "pymilvus", "onnxruntime", "cv2", "rich")
+    heavy = ("torch", "transformers", "pymilvus", "onnxruntime", "cv2", "rich", "numpy")
     code = f"import sys, recall.cli, recall.build, consumers.inspect_cli; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
