@@ -1,6 +1,7 @@
 """The online stores as the engine sees them: each takes its kinds of writes and applies them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from consumers.recallable import RecallableWatch
 from recall.stores import NoteIndex, Notes, Profiles
@@ -11,7 +12,7 @@ from streams.roles import Applied
 class ProfileStore:
     """Reader records; what compare-and-set refuses goes back to the engine, which has it decided again."""
 
-    accepts = (PutProfile,)
+    accepts: tuple[type[Any], ...] = (PutProfile,)
 
     def __init__(self, profiles: Profiles) -> None:
         self._profiles = profiles
@@ -24,7 +25,7 @@ class ProfileStore:
 class NoteStore:
     """Note records, then vectors. The record decides: where it turns out stale, the vector decided with it is left out."""
 
-    accepts = (PutNote, PutVector, DropVector)
+    accepts: tuple[type[Any], ...] = (PutNote, PutVector, DropVector)
 
     def __init__(self, notes: Notes, index: NoteIndex, watch: RecallableWatch | None = None) -> None:
         self._notes = notes

@@ -1,0 +1,163 @@
+"""Wires each job from the settings: source, handler, stores, engine. Reads from top to bottom; settings end here."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Event, Thread
+from typing import Any
+
+from consumers.recallable import RecallableWatch
+from consumers.stores import NoteStore, ProfileStore
+from models.roles import TagEncoder, Tagger
+from recall.note_index import MilvusNoteIndex, now_ms
+from recall.notes import RedisNotes
+from recall.pointer import activate_if_none, active_bundle
+from recall.profiles import RedisProfiles
+from recall.redis_client import redis_client, redis_errors
+from schemas.errors import BundleMismatch, Transient
+from schemas.keys import Keys
+from schemas.settings import Settings
+from schemas.topics import INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED
+from streams.engine import Engine, Job, Limits
+from streams.metrics import Metrics
+from streams.publisher import KafkaPublisher
+from streams.roles import Store
+from streams.source import KafkaSource
+
+HOUR_MS = 3_600_000
+SWEEP_S = 600.0
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_engine(job: str, settings: Settings) -> Iterator[Engine[Any]]:
+    """The engine of one of ``JOBS``, ready to run; what it holds open is closed behind the block.
+
+    Raises:
+        BundleMismatch: another bundle is live under this namespace.
+        Transient: a server does not answer.
+    """
+    with ExitStack() as stack:
+        metrics = Metrics()
+        metrics.serve(settings.metrics_port)
+        build, stores = BUILDERS[job](settings, stack)
+        publisher = KafkaPublisher(settings)
+        stack.callback(publisher.close)
+        source = KafkaSource(settings, build.topic.name, build.group_id(settings.namespace))
+        yield Engine(build, source, publisher, stores, limits=Limits.of(settings), metrics=metrics)
+
+
+def build_tag_notes(settings: Settings, _: ExitStack) -> tuple[Job[Any], list[Store]]:
+    """Note events -> tagger -> note-tagged."""
+    from consumers.tag_notes import TagNotes
+
+    tagger, _encoder, bundle = learned(settings)
+    go_live(settings, bundle)
+    handler = TagNotes(tagger, bundle, NOTE_TAGGED.within(settings.namespace).name)
+    job: Job[Any] = Job(
+        name="tag-notes",
+        topic=NOTE_EVENTS.within(settings.namespace),
+        handle=handler.handle,
+        batch_size=settings.tag_notes_batch,
+        batch_age_s=settings.tag_notes_batch_age_s,
+    )
+    return job, []
+
+
+def build_index_notes(settings: Settings, stack: ExitStack) -> tuple[Job[Any], list[Store]]:
+    """Tagged notes -> tag encoder -> note records and tag index in Redis, vectors in Milvus."""
+    from consumers.index_notes import IndexNotes, group_of
+
+    _tagger, encoder, bundle = learned(settings)
+    notes = RedisNotes(redis_client(settings), Keys(settings.namespace, bundle))
+    index = MilvusNoteIndex(settings, bundle)
+    index.create(encoder.dimension)
+    go_live(settings, bundle)
+    watch = RecallableWatch(notes, index, seen=None)
+    stack.callback(watch.close)
+    stack.callback(_sweep(index, settings).set)
+    job: Job[Any] = Job(
+        name="index-notes",
+        topic=NOTE_TAGGED.within(settings.namespace),
+        handle=IndexNotes(notes, encoder, bundle).handle,
+        batch_size=settings.index_notes_batch,
+        batch_age_s=settings.index_notes_batch_age_s,
+        group=_within(settings, group_of(bundle)),
+    )
+    return job, [NoteStore(notes, index, watch)]
+
+
+def build_update_profiles(settings: Settings, _: ExitStack) -> tuple[Job[Any], list[Store]]:
+    """Interactions -> profile arithmetic -> reader records in Redis. Needs no model: it follows the live bundle where there is one."""
+    from consumers.update_profiles import UpdateProfiles
+
+    client = redis_client(settings)
+    with redis_errors():
+        bundle = active_bundle(client, settings)
+    if bundle is None:
+        bundle = learned(settings)[2]
+        go_live(settings, bundle)
+    keys = Keys(settings.namespace, bundle)
+    profiles = RedisProfiles(client, keys, settings.profile_cache)
+    job: Job[Any] = Job(
+        name="update-profiles",
+        topic=INTERACTIONS.within(settings.namespace),
+        handle=UpdateProfiles(profiles, RedisNotes(client, keys), settings).handle,
+        batch_size=settings.update_profiles_batch,
+        batch_age_s=settings.update_profiles_batch_age_s,
+    )
+    return job, [ProfileStore(profiles)]
+
+
+BUILDERS: dict[str, Callable[[Settings, ExitStack], tuple[Job[Any], list[Store]]]] = {
+    "tag-notes": build_tag_notes,
+    "index-notes": build_index_notes,
+    "update-profiles": build_update_profiles,
+}
+JOBS = tuple(BUILDERS)
+
+
+def learned(settings: Settings) -> tuple[Tagger, TagEncoder, str]:
+    """Tagger, tag encoder and the version of the bundle they make."""
+    from models.build import build_tagger
+    from models.bundle import bundle_version
+    from models.encoder import load_tag_encoder
+
+    encoder = load_tag_encoder(settings)
+    tagger = build_tagger(settings, encoder)
+    return tagger, encoder, bundle_version(tagger, encoder)
+
+
+def go_live(settings: Settings, bundle: str) -> None:
+    """Makes the bundle the live one where there is none.
+
+    Raises:
+        BundleMismatch: another one is live, so what this process would write no reader would see.
+    """
+    with redis_errors():
+        live = activate_if_none(redis_client(settings), settings, bundle)
+    if live != bundle:
+        raise BundleMismatch(
+            f"bundle {live} is live under namespace {settings.namespace!r}, but handbook, tagger and encoder here make {bundle}; "
+            "restore them, or set TAGSTREAM_NAMESPACE to build the new one beside it"
+        )
+
+
+def _within(settings: Settings, group: str) -> str:
+    return f"{settings.namespace}.tagstream-{group}" if settings.namespace else f"tagstream-{group}"
+
+
+def _sweep(index: MilvusNoteIndex, settings: Settings) -> Event:
+    """Keeps the fresh-notes collection small from a thread of its own; the event returned ends it."""
+    over = Event()
+
+    def sweep() -> None:
+        while not over.wait(SWEEP_S):
+            try:
+                gone = index.expire(now_ms() - int(settings.fresh_hours * HOUR_MS))
+                log.info("%d notes left the fresh-notes collection", gone)
+            except Transient as error:
+                log.warning("fresh-notes collection not swept: %s", error)
+
+    Thread(target=sweep, name="fresh-sweep", daemon=True).start()
+    return over

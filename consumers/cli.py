@@ -1,0 +1,96 @@
+"""``tagstream consume``: one job runs in this process, several each in a process of their own."""
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import IO, Any
+
+import click
+
+from consumers.build import JOBS, open_engine
+from schemas.settings import load
+from streams.jobs import Stop, stop_on_signals
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, required=True, type=click.Choice([*JOBS, "all"]), metavar="JOB...")
+@click.option("--until-idle", type=click.FloatRange(min=0), metavar="S", help="End when all is read and nothing came for S seconds.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout: counts by job.")
+@click.option("--verbose", "-v", is_flag=True, help="Log what the job does, not only warnings.")
+def consume(jobs: tuple[str, ...], until_idle: float | None, as_json: bool, verbose: bool) -> None:
+    """Run consumers until SIGTERM or, with --until-idle, until all is read.
+
+    JOB is tag-notes, index-notes, update-profiles or all; of several each runs in its own process. Start a job more than once, on any
+    machine, to spread its partitions.
+
+    Example: tagstream consume all --until-idle 5
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    chosen = list(JOBS) if "all" in jobs else list(dict.fromkeys(jobs))
+    counts = {chosen[0]: _run(chosen[0], until_idle)} if len(chosen) == 1 else _run_each(chosen, until_idle, verbose)
+    if as_json:
+        click.echo(json.dumps(counts))
+    else:
+        _show(counts)
+    if set(counts) != set(chosen):
+        click.echo(f"tagstream: ended early: {', '.join(job for job in chosen if job not in counts)}; see its message above", err=True)
+        sys.exit(1)
+
+
+def _run(job: str, until_idle: float | None) -> dict[str, int]:
+    with stop_on_signals(Stop()) as stop, open_engine(job, load()) as engine:
+        click.echo(f"{job}: running", err=True)
+        return engine.run(stop, until_idle).to_dict()
+
+
+def _run_each(jobs: list[str], until_idle: float | None, verbose: bool) -> dict[str, dict[str, int]]:
+    """Runs the jobs side by side. When one ends with an error the others are stopped: a supervisor starts all of them anew."""
+    options = ["--json", *(["--until-idle", str(until_idle)] if until_idle is not None else []), *(["-v"] if verbose else [])]
+    running = {job: _start(job, options) for job in jobs}
+
+    def stop(*_: Any) -> None:
+        for process in running.values():
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        counts: dict[str, dict[str, int]] = {}
+        waiting = dict(running)
+        while waiting:
+            for job, process in list(waiting.items()):
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.1)
+                    del waiting[job]
+                    if process.returncode == 0:
+                        counts |= json.loads(_out(process).read())
+                    else:
+                        stop()
+        return counts
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start(job: str, options: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "tagstream", "consume", job, *options], stdout=subprocess.PIPE, text=True)
+
+
+def _out(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdout is not None
+    return process.stdout
+
+
+def _show(counts: dict[str, dict[str, int]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("job", "handled", "dead-lettered", "applied before", "stale", box=None, header_style="bold")
+    for job, of in counts.items():
+        table.add_row(job, *(f"{of[name]:,}" for name in ("handled", "dead_lettered", "skipped_as_applied", "stale")))
+    Console().print(table)

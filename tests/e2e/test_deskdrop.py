@@ -1,0 +1,89 @@
+"""The Deskdrop log through the real commands: every reader's scores equal the oracle's, after a SIGKILL mid-stream, and unchanged,
+byte for byte, by replaying the whole topic."""
+
+import os
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from oracle import expected_scores
+from running import kill, start, tagstream_json
+
+from models.profile import scores_at
+from offline.datasets import deskdrop_interactions, deskdrop_notes
+from recall.notes import RedisNotes
+from recall.pointer import active_bundle
+from recall.profiles import RedisProfiles
+from recall.redis_client import redis_client
+from schemas.codec import encode
+from schemas.keys import Keys
+from schemas.settings import Settings
+
+DATA = Path(os.environ.get("TAGSTREAM_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "deskdrop-interactions"
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the Deskdrop log is not at {DATA}; set TAGSTREAM_TEST_DATA")
+
+
+def stored(settings: Settings) -> dict[str, bytes]:
+    """Every reader's record as Redis holds it."""
+    client = redis_client(settings)
+    keys = list(client.scan_iter(match=f"*:{settings.namespace}:*:profile:*", count=5000))
+    return dict(zip(keys, client.mget(keys), strict=True)) if keys else {}
+
+
+def test_scores_equal_the_oracle_whatever_happens(settings, tmp_path):
+    settings = msgspec.structs.replace(settings, profile_max_tags=0, update_profiles_batch=2_000, update_profiles_batch_age_s=0.1)
+    notes, events = list(deskdrop_notes(DATA)), list(deskdrop_interactions(DATA))
+    assert len(events) > 70_000
+    for name, items in (("notes", notes), ("interactions", events)):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_bytes(b"\n".join(map(encode, items)))
+    tagstream_json(settings, "topics", "create")
+    assert tagstream_json(settings, "publish", "notes", str(tmp_path / "notes.jsonl"))["published"] == len(notes)
+    tagstream_json(settings, "consume", "tag-notes", "index-notes", "--until-idle", "4")
+    assert tagstream_json(settings, "publish", "interactions", str(tmp_path / "interactions.jsonl"))["published"] == len(events)
+
+    consumer = start(settings, "consume", "update-profiles")
+    until = time.monotonic() + 60
+    while not stored(settings) and time.monotonic() < until:
+        time.sleep(0.02)
+    kill(consumer)
+    half = len(stored(settings))
+    assert half, "the consumer was killed before it wrote anything"
+    counts = tagstream_json(settings, "consume", "update-profiles", "--until-idle", "3")["update-profiles"]
+    assert counts["dead_lettered"] == 0
+    assert_like_the_oracle(settings, notes, events)
+
+    before = stored(settings)
+    replayed = settings_of_a_new_group(settings)
+    assert replayed["handled"] == len(events)
+    assert replayed["skipped_as_applied"] > 0.9 * len(events)
+    assert stored(settings) == before
+
+
+def assert_like_the_oracle(settings, notes, events):
+    client = redis_client(settings)
+    bundle = active_bundle(client, settings)
+    store, profiles = RedisNotes(client, Keys(settings.namespace, bundle)), RedisProfiles(client, Keys(settings.namespace, bundle))
+    records = store.get([note.note_id for note in notes])
+    assert all(records[note.note_id].tags for note in notes)
+    as_of = max(event.occurred_at for event in events) + 1
+    want = expected_scores(events, {note_id: [tag.text for tag in record.tags] for note_id, record in records.items()}, as_of)
+    held = profiles.read(sorted(want))
+
+    def tags_of(note_id):
+        return records[note_id].tags if note_id in records else None
+
+    for reader, scores in want.items():
+        assert scores_at(held[reader].record, as_of, settings, tags_of) == pytest.approx(scores, abs=1e-6), reader
+
+
+def settings_of_a_new_group(settings):
+    """Reads the whole topic once more, into the same records, as a consumer group that has committed nothing."""
+    from consumers.build import open_engine
+    from streams.jobs import Stop
+    from streams.source import KafkaSource
+
+    with open_engine("update-profiles", settings) as engine:
+        engine._source = KafkaSource(settings, engine._job.topic.name, f"{settings.namespace}.once-more")
+        return engine.run(Stop(), 3.0).to_dict()
