@@ -40,6 +40,9 @@ class Weights(Struct, frozen=True):
     repeated: float = 0.08
     weak: float = 0.5
     loose_end: float = 0.4
+    odd: float = 0.3
+    single: float = 0.2
+    compound: float = 0.3
     similarity: float = 1.0
     central: float = 0.3
     finer: float = 0.35
@@ -106,15 +109,15 @@ class HandbookTagger:
         score = 0.0
         uses = [number for where, number in phrase.uses if category is None or where == category]
         if uses:
-            score += weights.example if max(uses) != TERM else weights.term
+            score += weights.example if max(uses) != TERM else weights.term * (not _single(phrase))
         heads = words.all_heads if category is None else words.heads[category]
         score += weights.head * _is_head(phrase, heads)
         vocabulary = words.spread if category is None else words.vocabulary[category]
         score += weights.vocabulary * sum(word in vocabulary or word in words.modifiers for word in phrase.key) / len(phrase.key)
         score += weights.title * ("title" in phrase.sources) + weights.product * ("product" in phrase.sources)
         score += weights.early * (1 - phrase.span[0] / max(phrase.span[1], 1)) + weights.repeated * min(phrase.count - 1, 3)
-        score -= weights.weak * phrase.weak / len(phrase.key) + weights.loose_end * (not phrase.tail)
-        return score + _length_score(phrase)
+        score -= weights.weak * phrase.weak / len(phrase.key) + weights.loose_end * (not phrase.tail) + weights.odd * phrase.odd
+        return score + (-weights.single if _single(phrase) else weights.compound * _length(phrase))
 
     def _answer(self, read: Read, rows: dict[str, NDArray[np.float32]]) -> NoteTags:
         note = read.note
@@ -200,12 +203,16 @@ def _is_head(phrase: Phrase, heads: set[str]) -> bool:
     return last in heads or (phrase.han and (last[-2:] in heads or last[-1:] in heads))
 
 
-def _length_score(phrase: Phrase) -> float:
+def _single(phrase: Phrase) -> bool:
+    """One word, or up to two Chinese characters: mostly too coarse."""
+    return len(phrase.text) <= 2 if phrase.han else len(phrase.key) == 1
+
+
+def _length(phrase: Phrase) -> float:
     """Two or three words, four to six Chinese characters: fine enough to mean something, short enough to recur."""
     if phrase.han:
-        size = len(phrase.text)
-        return -0.2 if size <= 2 else 0.1 if size == 3 else 0.3 if size <= 6 else 0.2 if size <= 8 else 0.0
-    return (-0.2, 0.3, 0.3, 0.1, 0.0)[min(len(phrase.key), 5) - 1]
+        return (0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0, 0.6, 0.6)[min(len(phrase.text), 8)] if len(phrase.text) <= 8 else 0.2
+    return (0.0, 0.0, 1.0, 1.0, 0.3)[min(len(phrase.key), 4)]
 
 
 def _signals(phrase: Phrase, category: Category, book: DimensionVectors) -> NDArray[np.float64]:
@@ -223,12 +230,20 @@ def _signals(phrase: Phrase, category: Category, book: DimensionVectors) -> NDAr
 
 
 def _same(one: Scored, other: Scored) -> bool:
-    """Whether two phrases are variants: one's words within the other's, one text within the other, or nearly the same vector."""
+    """Whether two phrases are variants: words or text of one within the other, they overlap in the note, or have nearly the same vector."""
     first, second = one.phrase, other.phrase
     shorter, longer = sorted((first, second), key=lambda phrase: len(phrase.text))
-    if set(shorter.key) <= set(longer.key) or (shorter.han and shorter.text in longer.text):
+    if set(shorter.key) <= set(longer.key) or (shorter.han and shorter.text in longer.text) or _overlap(first, second):
         return True
     return bool(round(float(one.vector @ other.vector), 4) >= 0.93)
+
+
+def _overlap(one: Phrase, other: Phrase) -> bool:
+    return any(
+        mine.source == its.source and mine.position < its.position + len(other.text) and its.position < mine.position + len(one.text)
+        for mine in one.evidence
+        for its in other.evidence
+    )
 
 
 def _finer(one: Phrase, other: Phrase) -> bool:

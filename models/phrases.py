@@ -24,9 +24,12 @@ MAX_WORDS = 4
 MAX_CHARACTERS = 60
 MAX_HAN = 10
 
+# word classes of rjieba (ICTCLAS letters)
 _ZH_BREAKS = frozenset("r p c x y e o m u".split())
-_ZH_NOUNS = frozenset("n g j l i s q k b f".split())
-_ZH_OPEN = frozenset(("v", "a", "z", "d", "t"))
+_ZH_NOUNS = frozenset("n g j l i s k b".split())
+_ZH_OPEN = frozenset("v a z d".split())
+_ZH_RESULTS = ("成", "进", "到", "出", "完", "好", "起来")  # a verb that ends so takes an object: it ends a phrase
+_ZH_PREFIXES = frozenset("不 没 无 免 半 可 防 易".split())  # one word with the next: 不拔干, 半哑光
 
 
 class Token(Struct, frozen=True, gc=False):
@@ -40,6 +43,7 @@ class Token(Struct, frozen=True, gc=False):
     weak: bool
     tail: bool
     alone: bool
+    verb: bool = False
 
 
 class Part(Struct, frozen=True):
@@ -51,7 +55,8 @@ class Part(Struct, frozen=True):
 
 
 class Phrase(Struct):
-    """A candidate. ``key``: its stems; ``uses``: where the handbook has it; ``span``: (number of words before it, of words in its part)."""
+    """A candidate. ``key``: its stems; ``uses``: where the handbook has it; ``span``: (number of words before it, of words in its part);
+    ``odd``: an English plural or a Chinese verb stands inside, as in a clause."""
 
     text: str
     key: tuple[str, ...]
@@ -60,6 +65,7 @@ class Phrase(Struct):
     tail: bool
     uses: list[Use]
     span: tuple[int, int]
+    odd: bool
     evidence: list[Evidence] = field(default_factory=list)
     sources: set[EvidenceSource] = field(default_factory=set)
     count: int = 0
@@ -104,7 +110,8 @@ def _collect(found: dict[tuple[str, ...], Phrase], tokens: list[Token], part: Pa
                 break
             key = tuple(stems[first : last + 1])
             uses = words.uses.get(key) or words.uses.get((surface,)) or []
-            if not uses and not (open_end and last - first < MAX_WORDS and _shaped(tokens[first : last + 1], surface)):
+            named = first > 0 and head.text.isdigit() and not tokens[first - 1].ends  # the 2 of a model's name
+            if not uses and not (open_end and not named and last - first < MAX_WORDS and _shaped(tokens[first : last + 1], surface)):
                 if not open_end and last - first >= words.longest:
                     break
                 continue
@@ -112,7 +119,9 @@ def _collect(found: dict[tuple[str, ...], Phrase], tokens: list[Token], part: Pa
             if phrase is None:
                 weak = sum(word.weak for word in tokens[first : last + 1])
                 place = (span[0] + first, span[1])
-                phrase = found[key] = Phrase(surface, key, weak, has_han(surface), token.tail and not token.weak, uses, place, context=stems)
+                inner = tokens[first:last] if not has_han(surface) else tokens[first + 1 : last + 1]
+                odd = any(word.verb for word in inner)
+                phrase = found[key] = Phrase(surface, key, weak, has_han(surface), token.tail and not token.weak, uses, place, odd, context=stems)
             phrase.count += 1
             phrase.sources.add(part.source)
             if len(phrase.evidence) < 3:
@@ -171,14 +180,15 @@ def _english_token(word: str, start: int, words: Words) -> Token:
     tail = not ends and not number and not (word.endswith("ly") and root not in words.all_heads) and not (
         word in words.adjectives and root not in words.all_heads
     )
-    return Token(word, root, start, start + len(word), ends, weak, tail, tail and not weak and len(word) > 2)
+    tail = tail and len(word) > 1
+    return Token(word, root, start, start + len(word), ends, weak, tail, tail and not weak and len(word) > 2, root != word)
 
 
 def _chinese(text: str, start: int, end: int, words: Words) -> Iterator[list[Token]]:
     tokens: list[Token] = []
     position = start
     latin_before = False
-    for word, kind in words.jieba.tag(text[start:end]):
+    for word, kind in _joined(words.jieba.tag(text[start:end])):
         begin, position = position, position + len(word)
         if word.isspace():
             latin_before = latin_before and bool(tokens)
@@ -201,10 +211,36 @@ def _chinese(text: str, start: int, end: int, words: Words) -> Iterator[list[Tok
         yield tokens
 
 
+def _joined(tagged: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Words with a prefix that rjieba leaves alone put together with what it negates or qualifies."""
+    held = ""
+    for word, kind in tagged:
+        if held and has_han(word) and len(word) <= 3 and kind[:1] in "nva":
+            yield held + word, "l"
+            held = ""
+            continue
+        if held:
+            yield held, "d"
+        held = word if word in _ZH_PREFIXES else ""
+        if not held:
+            yield word, kind
+    if held:
+        yield held, "d"
+
+
 def _chinese_token(word: str, kind: str, start: int, words: Words) -> Token:
-    known = word in words.all_heads
-    ends = (word in words.breaks_zh or kind[:1] in _ZH_BREAKS or len(word) > MAX_HAN) and not known
-    noun = known or kind[:1] in _ZH_NOUNS or kind in ("vn", "an", "zg", "eng")
-    tail = not ends and (noun or (kind[:1] in _ZH_OPEN and len(word) > 1))
+    known = word in words.all_heads and word not in words.breaks_zh
+    letter = kind[:1]
+    verb = letter == "v" and kind != "vn" and not known
+    ends = not known and (
+        word in words.breaks_zh
+        or letter in _ZH_BREAKS
+        or len(word) > MAX_HAN
+        or (letter in "dt" and (len(word) == 1 or word not in words.spread))
+        or (len(word) == 1 and letter in "qf")
+        or (verb and word.endswith(_ZH_RESULTS))
+    )
+    noun = known or letter in _ZH_NOUNS or kind in ("vn", "an", "zg", "eng")
+    tail = not ends and (noun or (letter in _ZH_OPEN and len(word) > 1))
     alone = tail and noun and len(word) > 1 and word not in words.weak
-    return Token(word, word, start, start + len(word), ends, word in words.weak or (not noun and kind[:1] in "dt"), tail, alone)
+    return Token(word, word, start, start + len(word), ends, word in words.weak, tail, alone, verb)
