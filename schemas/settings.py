@@ -16,6 +16,7 @@ from schemas.errors import BadSetting
 
 PREFIX = "TAGSTREAM_"
 STACK_FILE = "stack.json"
+STACK_SETTINGS = {"kafka": "kafka_bootstrap_servers", "redis": "redis_url", "milvus": "milvus_uri"}
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{0,40}$")]
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -100,14 +101,7 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
                 raise BadSetting(f"{source}: {name} is not a setting; `tagstream settings` lists them")
             values[name], origin[name] = value, source
 
-    named = environ.get(PREFIX + "SETTINGS")
-    path = Path(named or "tagstream.toml")
-    from_file = _toml(path) if named or path.exists() else {}
-    from_environ = {
-        key[len(PREFIX) :].lower(): value
-        for key, value in environ.items()
-        if key.startswith(PREFIX) and key[len(PREFIX) :].lower() in Settings.__struct_fields__
-    }
+    path, from_file, from_environ = _sources(environ)
     chosen = {key: value for key, value in overrides.items() if value is not None}
     data = str(chosen.get("data") or from_environ.get("data") or from_file.get("data") or Settings().data)
     take(f"{data}/{STACK_FILE}", stack_urls(Path(data)))
@@ -123,14 +117,25 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
         raise BadSetting(f"{PREFIX}{name.upper()} (from {origin.get(name, '?')}): {reason}; see `tagstream settings`") from None
 
 
+def given_urls(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Server URLs set on purpose, by environment or settings file, by setting name; the local stack uses them instead of its own."""
+    _, from_file, from_environ = _sources(os.environ if environ is None else environ)
+    return {name: str(value) for name, value in (from_file | from_environ).items() if name in STACK_SETTINGS.values()}
+
+
+def cache_directory(environ: Mapping[str, str] | None = None) -> Path:
+    """Where downloads shared by all data directories of a user are kept: ``$XDG_CACHE_HOME/tagstream``, else ``~/.cache/tagstream``."""
+    environ = os.environ if environ is None else environ
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagstream"
+
+
 def stack_urls(data: Path) -> dict[str, str]:
     """URLs of the running local stack that ``tagstream dev up`` recorded under ``data``; empty where there is none."""
     try:
         parts = json.loads((data / STACK_FILE).read_text())
     except (OSError, ValueError):
         return {}
-    names = {"kafka": "kafka_bootstrap_servers", "redis": "redis_url", "milvus": "milvus_uri"}
-    return {names[part]: parts[part]["url"] for part in names if parts.get(part, {}).get("url")}
+    return {name: parts[part]["url"] for part, name in STACK_SETTINGS.items() if parts.get(part, {}).get("url")}
 
 
 def redacted(url: str) -> str:
@@ -139,6 +144,18 @@ def redacted(url: str) -> str:
     if not parts.password:
         return url
     return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+def _sources(environ: Mapping[str, str]) -> tuple[Path, dict[str, Any], dict[str, str]]:
+    """Path of the settings file, what it holds, and the settings among the environment."""
+    named = environ.get(PREFIX + "SETTINGS")
+    path = Path(named or "tagstream.toml")
+    from_environ = {
+        key[len(PREFIX) :].lower(): value
+        for key, value in environ.items()
+        if key.startswith(PREFIX) and key[len(PREFIX) :].lower() in Settings.__struct_fields__
+    }
+    return path, _toml(path) if named or path.exists() else {}, from_environ
 
 
 def _toml(path: Path) -> dict[str, Any]:
