@@ -1,12 +1,14 @@
 """Interactions become reader profiles: groups a batch by reader, applies it to their records, returns the records to store."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from msgspec import Struct
 
 from models.profile import pack_tags, rules_of
-from models.profile_update import GivenUp, apply_events, waiting_in
-from recall.stores import Notes, Profiles
+from models.profile_update import GivenUp, Step, apply_steps, steps_by_reader, waiting_in
+from recall.stores import Held, Notes, Profiles
 from schemas.codec import VERSION_HEADER, VERSIONS
 from schemas.events import Interaction
 from schemas.records import Headers, Received
@@ -62,33 +64,41 @@ class UpdateProfiles:
         Raises:
             Transient: when Redis does not answer.
         """
-        codes = self._rules.codes
-        by_reader: dict[str, list[Received[Interaction]]] = {}
-        note_ids = set()
-        for received in batch:
-            event = received.event
-            if event.action not in codes:
-                continue
-            note_ids.add(event.note_id)
-            if (events := by_reader.get(event.user_id)) is None:
-                by_reader[event.user_id] = [received]
-            else:
-                events.append(received)
-        held = self._profiles.read(list(by_reader))
-        for _, record in held.values():
-            if record.waiting:
-                note_ids |= waiting_in(record)
-        known = self._notes.get(list(note_ids))
-        tags = {note_id: pack_tags(note.tags) for note_id, note in known.items()}
+        with _without_collections():
+            readers, of_events = steps_by_reader(batch, self._rules)
+            held = self._profiles.read(list(readers))
+            tags = self._tags(of_events, held)
+            return self._decide(readers, held, tags)
+
+    def _tags(self, of_events: Collection[str], held: Mapping[str, Held]) -> dict[str, bytes]:
+        """Packed tags of the notes that are known, for the events and for the actions that wait."""
+        wanted = set(of_events).union(*(waiting_in(record) for _, record in held.values() if record.waiting))
+        return {note_id: pack_tags(note.tags) for note_id, note in self._notes.get(list(wanted)).items()}
+
+    def _decide(self, readers: Mapping[str, Sequence[Step]], held: Mapping[str, Held], tags: Mapping[str, bytes]) -> list[Write]:
+        rules = self._rules
         writes: list[Write] = []
         skipped = 0
-        for user_id, events in by_reader.items():
+        for user_id, steps in readers.items():
             version, record = held[user_id]
-            outcome = apply_events(record, events, tags, self._rules)
+            outcome = apply_steps(record, steps, tags, rules)
             skipped += outcome.skipped
-            writes += [GiveUp(WaitingMessage(user_id, lost), lost.reason, EXPLAINED[lost.reason]) for lost in outcome.given_up]
+            if outcome.given_up:
+                writes += [GiveUp(WaitingMessage(user_id, lost), lost.reason, EXPLAINED[lost.reason]) for lost in outcome.given_up]
             if outcome.applied or outcome.resolved:
-                writes.append(PutProfile(user_id, version, record, events))
+                writes.append(PutProfile(user_id, version, record, [step[-1] for step in steps]))
         if skipped:
             writes.append(Skip("applied", skipped))
         return writes
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """No garbage collections for a moment: a batch makes some hundred thousand objects, none of them in a cycle."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

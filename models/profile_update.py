@@ -4,7 +4,7 @@ An event is checked against the record's watermarks and event ids and, in the co
 the profile when it is long, and for whoever reads it. A record with actions that wait for tags is settled at every write.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -36,7 +36,7 @@ class GivenUp(Struct, frozen=True):
 
 
 class Outcome(Struct):
-    """What ``apply_events`` did. ``applied`` events changed the record, ``skipped`` ones had been applied before,
+    """What ``apply_steps`` did. ``applied`` events changed the record, ``skipped`` ones had been applied before,
     ``resolved``: actions that waited count now."""
 
     applied: int = 0
@@ -44,6 +44,9 @@ class Outcome(Struct):
     resolved: bool = False
     given_up: list[GivenUp] = field(default_factory=list)
 
+
+Step = tuple[str, int, bytes, str, int, int, Received[Interaction]]
+"""What an event asks of a record: place (source/partition), offset, hash of its id, note_id, code, occurred_at; and where it came from."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_profile = msgspec.msgpack.Decoder(Profile).decode
@@ -56,67 +59,79 @@ def open_profile(record: ProfileRecord, settings: Settings) -> Profile:
 
 
 def waiting_in(record: ProfileRecord) -> set[str]:
-    """Notes without tags so far that actions of the reader wait for; ``apply_events`` wants their tags too."""
+    """Notes without tags so far that actions of the reader wait for; ``apply_steps`` wants their tags too."""
     return waiting_notes(_decode_profile(record.settled)) if record.waiting else set()
 
 
-def apply_events(record: ProfileRecord, events: Sequence[Received[Interaction]], tags: Mapping[str, bytes], rules: Rules) -> Outcome:
-    """Applies one reader's events, in order, to the record in place. The same log gives the same record however it is cut into calls.
+def steps_by_reader(batch: Sequence[Received[Interaction]], rules: Rules) -> tuple[dict[str, list[Step]], Collection[str]]:
+    """What a batch asks of each reader's record, in the order of the batch, and the notes it is about; actions without trace are left out.
 
-    Args:
-        tags: ``pack_tags`` by note, of every note of the events and of ``waiting_in``; a missing one is not tagged yet.
+    All that needs the events is done in this one pass in their own order, since it finds them in the processor's cache.
     """
-    fresh, facts, skipped = _fresh(record, events, tags, rules)
-    weights = rules.weights
-    if record.waiting or any(fact[3] is None and weights[fact[1]] for fact in facts):
-        outcome = _apply_waiting(record, fresh, facts, tags, rules)
-    else:
-        outcome = Outcome()
-        _append(record, facts, rules)
-    outcome.applied, outcome.skipped = len(facts), skipped
-    return outcome
-
-
-def _fresh(
-    record: ProfileRecord, events: Sequence[Received[Interaction]], tags: Mapping[str, bytes], rules: Rules
-) -> tuple[list[Received[Interaction]], list[Fact], int]:
-    """The events not applied yet, as they are and as facts, and how many were skipped; marks them applied."""
-    code_of, weights, tags_of, hash_of = rules.codes.get, rules.weights, tags.get, xxhash.xxh3_64_digest
-    seen = record.seen
-    source, partition, place, mark = "", -1, "", -1
-    fresh: list[Received[Interaction]] = []
-    facts: list[Fact] = []
-    skipped = 0
-    for received in events:
+    code_of, hash_of = rules.codes.get, xxhash.xxh3_64_digest
+    readers: dict[str, list[Step]] = {}
+    notes: dict[str, str] = {}
+    steps_of, first_seen = readers.get, notes.setdefault
+    source, partition, place = "", -1, ""
+    for received in batch:
         event = received.event
         code = code_of(event.action)
         if code is None:
             continue
         if received.partition != partition or received.source != source:
-            if mark >= 0:
-                _mark(record.applied, place, mark)
             source, partition = received.source, received.partition
             place = f"{source}/{partition}"
-            mark = record.applied.get(place, -1)
-        offset = received.offset
-        if offset <= mark:
-            skipped += 1
+        user_id, note_id = event.user_id, event.note_id
+        note_id = first_seen(note_id, note_id)
+        step = (place, received.offset, hash_of(event.event_id.encode()), note_id, code, event.occurred_at, received)
+        steps = steps_of(user_id)
+        if steps is None:
+            readers[user_id] = [step]
+        else:
+            steps.append(step)
+    return readers, notes.keys()
+
+
+def apply_steps(record: ProfileRecord, steps: Sequence[Step], tags: Mapping[str, bytes], rules: Rules) -> Outcome:
+    """Applies one reader's steps, in order, to the record in place. The same log gives the same record however it is cut into calls.
+
+    Args:
+        tags: ``pack_tags`` by note, of every note of the steps and of ``waiting_in``; a missing one is not tagged yet.
+    """
+    weights, tags_of, seen, applied = rules.weights, tags.get, record.seen, record.applied
+    place, mark = "", -1
+    fresh: list[Step] = []
+    facts: list[Fact] = []
+    complete = not record.waiting
+    for step in steps:
+        where, offset, event_hash, note_id, code, at, _ = step
+        if where is not place:
+            if mark >= 0:
+                _mark(applied, place, mark)
+            place, mark = where, applied.get(where, -1)
+        if offset <= mark or event_hash in seen:  # aligned or not: a match by chance is as rare as one of the hash itself
             continue
-        event_hash = hash_of(event.event_id.encode())
-        if event_hash in seen:  # whether aligned or not: a match by chance is as rare as one of the hash itself
-            skipped += 1
-            continue
+        mark = offset
         seen += event_hash
         if len(seen) > SEEN_BYTES:
             seen = seen[-SEEN_BYTES:]
-        mark = offset
-        note_id = event.note_id
-        fresh.append(received)
-        facts.append((note_id, code, event.occurred_at, tags_of(note_id) if weights[code] else None))
+        packed = None
+        if weights[code]:
+            packed = tags_of(note_id)
+            if packed is None:
+                complete = False
+        fresh.append(step)
+        facts.append((note_id, code, at, packed))
     if mark >= 0:
-        _mark(record.applied, place, mark)
+        _mark(applied, place, mark)
     record.seen = seen
-    return fresh, facts, skipped
+    if complete:
+        _append(record, facts, rules)
+        outcome = Outcome()
+    else:
+        outcome = _apply_waiting(record, fresh, facts, tags, rules)
+    outcome.applied, outcome.skipped = len(facts), len(steps) - len(facts)
+    return outcome
 
 
 def _mark(applied: dict[str, int], place: str, offset: int) -> None:
@@ -167,27 +182,26 @@ def _packed(facts: Sequence[Fact]) -> bytes:
 # --- actions that wait for tags
 
 
-def _apply_waiting(
-    record: ProfileRecord, events: Sequence[Received[Interaction]], facts: Sequence[Fact], tags: Mapping[str, bytes], rules: Rules
-) -> Outcome:
-    """Applies events one by one to the settled profile; those of a note without tags begin to wait."""
+def _apply_waiting(record: ProfileRecord, steps: Sequence[Step], facts: Sequence[Fact], tags: Mapping[str, bytes], rules: Rules) -> Outcome:
+    """Applies steps one by one to the settled profile; those on a note without tags begin to wait."""
     outcome = Outcome()
     profile = _settled(record, rules)
     if profile.pending:
         outcome.resolved = _resolve(profile, tags, rules)
-    for received, fact in zip(events, facts, strict=True):
-        if fact[2] > profile.newest:
-            _expire(record, profile, fact[2] - rules.pending_ms, outcome)
-        added = _act(profile, fact, rules)
-        if added and profile.notes[fact[0]].tags is None and rules.weights[fact[1]]:
-            profile.pending.append(_waiting(received, profile.newest))
+    for step, fact in zip(steps, facts, strict=True):
+        note_id, code, at, _ = fact
+        if at > profile.newest:
+            _expire(record, profile, at - rules.pending_ms, outcome)
+        if _act(profile, fact, rules) and rules.weights[code] and profile.notes[note_id].tags is None:
+            profile.pending.append(_waiting(step, profile.newest))
             if len(profile.pending) > rules.max_pending:
                 _give_up(record, profile, "too_many_pending", outcome)
     _settle(record, profile)
     return outcome
 
 
-def _waiting(received: Received[Interaction], since: int) -> PendingAction:
+def _waiting(step: Step, since: int) -> PendingAction:
+    received = step[-1]
     event = received.event
     return PendingAction(
         note_id=event.note_id,
@@ -197,7 +211,7 @@ def _waiting(received: Received[Interaction], since: int) -> PendingAction:
         partition=received.partition,
         offset=received.offset,
         raw=received.message.value() or b"",
-        event=xxhash.xxh3_64_digest(event.event_id.encode()),
+        event=step[2],
         since=since,
     )
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.profile import acted_on, actions_behind, pack_tags, rules_of, scores_at
-from models.profile_update import FORGOTTEN_KEPT, STAMPS_KEPT, Outcome, apply_events, open_profile, waiting_in
+from models.profile_update import FORGOTTEN_KEPT, STAMPS_KEPT, Outcome, Rules, apply_steps, open_profile, steps_by_reader, waiting_in
 from schemas.events import Action, Interaction, Tag
 from schemas.records import Received
 from schemas.settings import Settings
@@ -51,6 +51,10 @@ def applied(log: Log, tags: Mapping[str, Sequence[str]], chosen: Settings = EXAC
 
 def opened(log: Log, tags: Mapping[str, Sequence[str]], chosen: Settings = EXACT) -> Profile:
     return open_profile(applied(log, tags, chosen), chosen)
+
+
+def apply_events(record: ProfileRecord, log: Log, tags: Mapping[str, bytes], rules: Rules) -> Outcome:
+    return apply_steps(record, steps_by_reader(log, rules)[0].get("u", []), tags, rules)
 
 
 def packed(tags: Mapping[str, Sequence[str]]) -> dict[str, bytes]:
