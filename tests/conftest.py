@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -65,10 +66,12 @@ def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     try:
         while not REDIS.answers(REDIS.url(ports)):
             assert node.alive, (directory / "redis.log").read_text()
+            time.sleep(0.05)
         with redis.Redis.from_url(REDIS.url(ports), decode_responses=True) as client:
             client.execute_command("CLUSTER ADDSLOTS", *range(16384))
-            while "cluster_state:ok" not in client.execute_command("CLUSTER INFO"):
+            while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
                 assert node.alive, (directory / "redis.log").read_text()
+                time.sleep(0.05)
         yield f"{REDIS.url(ports)}?cluster=true"
     finally:
         stop(node, 2.0)

@@ -63,9 +63,17 @@ def stop(process: Process, grace_s: float) -> None:
             os.kill(process.pid, sign)
         except ProcessLookupError:
             return
-        deadline = time.monotonic() + patience_s
-        while process.alive and time.monotonic() < deadline:
-            time.sleep(0.02)
+        if _wait_for_end(process, patience_s):
+            return
+
+
+def _wait_for_end(process: Process, patience_s: float) -> bool:
+    deadline = time.monotonic() + patience_s
+    while process.alive:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def read_process(part: Mapping[str, Any]) -> Process | None:
