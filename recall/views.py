@@ -28,9 +28,9 @@ def bar(score: float, highest: float) -> Text:
 
 
 def age(milliseconds: int) -> str:
-    """A duration in its largest unit."""
+    """A duration in a unit of which it has at least two, if any."""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
-        if abs(milliseconds) >= size:
+        if abs(milliseconds) >= 2 * size:
             return f"{milliseconds / size:.0f} {unit}"
     return f"{milliseconds / 1000:.0f} s"
 

@@ -29,7 +29,7 @@ def test_a_recall_reads_as_notes_with_their_reasons(world):
     world.note("n-14", "jasmine tea", age_h=1)
     world.act("u-17", "like", "liked", age_h=0)
     lines = recalled(world, "u-17").splitlines()
-    assert lines[0] == "Notes of the last 1 d for u-17, by 1 profile tags."
+    assert lines[0] == "Notes of the last 24 h for u-17, by 1 profile tags."
     assert lines[1].split()[:2] == ["1", "n-12"] and "shoes, 3 h old, by fresh #1, tag_embedding #1, tag_index #1" in lines[1]
     assert lines[2].strip() == "because you liked liked: crimson running shoes (2)"
     assert "because you liked liked: crimson running shoes ≈ navy running shoes (" in lines[4] and "% alike)" in lines[4]
@@ -37,13 +37,13 @@ def test_a_recall_reads_as_notes_with_their_reasons(world):
 
 
 def test_the_fallbacks_are_said_plainly(world):
-    assert "Nothing of the last 1 d to recall for u; --fresh-within all looks further back." in recalled(world, "u")
+    assert "Nothing of the last 24 h to recall for u; --fresh-within all looks further back." in recalled(world, "u")
     world.note("n", "tea")
-    assert "u has no profile yet: the newest notes of the last 1 d." in recalled(world, "u")
+    assert "u has no profile yet: the newest notes of the last 24 h." in recalled(world, "u")
     assert "u has no profile yet: the newest notes." in recalled(world, "u", fresh_within_ms=None)
     world.act("u", "like", "n")
     world.note("m", "red wine")
-    assert "Nothing of the last 1 d matches the profile of u: the newest notes." in recalled(world, "u", channels=("tag_index", "fresh"))
+    assert "Nothing of the last 24 h matches the profile of u: the newest notes." in recalled(world, "u", channels=("tag_index", "fresh"))
     world.note("k", "tea")
     assert "by 1 profile tags; 1 of 2 match none and fill up as the newest." in recalled(world, "u", channels=("tag_index", "fresh"))
     assert read(show_recalled, Query(user_id="u"), Recalled("u", NOW, [], [], [NO_BUNDLE])).startswith(f"without {NO_BUNDLE}"[:30])
@@ -74,6 +74,13 @@ def test_ids_and_tags_cannot_write_to_the_terminal(world):
 
 
 def test_durations_and_bars():
-    assert [age(ms) for ms in (59_000, 60_000, 7_200_000, 259_200_000, -7_200_000)] == ["59 s", "1 min", "2 h", "3 d", "-2 h"]
+    assert [age(ms) for ms in (59_000, 120_000, 7_200_000, 86_400_000, 259_200_000, -7_200_000)] == [
+        "59 s",
+        "2 min",
+        "2 h",
+        "24 h",
+        "3 d",
+        "-2 h",
+    ]
     assert [len(bar(score, 4.0)) for score in (-1.0, 0.0, 2.0, 4.0, 9.0)] == [0, 0, 12, 24, 24]
     assert len(bar(1.0, 0.0)) == 0

@@ -44,14 +44,14 @@ class WordEncoder:
 
 
 class World:
-    """Stores of one bundle with the encoder; time stands at ``NOW``."""
+    """Stores of one bundle with the encoder; time stands at ``NOW``. On the in-memory twins unless ``stores`` are given."""
 
-    def __init__(self) -> None:
+    def __init__(self, stores: RecallStores | None = None) -> None:
         self.encoder = WordEncoder()
-        self.settings = Settings()
-        self.notes = MemoryNotes()
-        self.profiles = MemoryProfiles()
-        self.index = MemoryNoteIndex(DIMENSION, clock=lambda: NOW)
+        self.settings = stores.settings if stores else Settings()
+        self.notes = stores.notes if stores else MemoryNotes()
+        self.profiles = stores.profiles if stores else MemoryProfiles()
+        self.index = stores.index if stores else MemoryNoteIndex(DIMENSION, clock=lambda: NOW)
         self.offset = 0
 
     @property
