@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -68,7 +68,9 @@ def _open_tagger(name: str, bundle: str | None) -> Tagger:
     tagger = build_tagger(settings, encoder, name)
     here = bundle_version(tagger, encoder)
     if bundle not in (None, here):
-        raise BundleMismatch(f"the {name} tagger and the tag encoder here make bundle {here}, not {bundle}; leave --bundle out or install that bundle")
+        raise BundleMismatch(
+            f"the {name} tagger and the tag encoder here make bundle {here}, not {bundle}; leave --bundle out or install that bundle"
+        )
     return tagger
 
 
@@ -77,11 +79,10 @@ def _opened(file: str) -> Iterator[Line]:
         yield from read_lines(sys.stdin.buffer)
         return
     try:
-        opened: BinaryIO = Path(file).open("rb")
+        with Path(file).open("rb") as opened:
+            yield from read_lines(opened)
     except OSError as error:
         raise click.BadParameter(f"{file}: {error.strerror}; give a file of JSON lines or '-'", param_hint="FILE") from None
-    with opened:
-        yield from read_lines(opened)
 
 
 def _answers(tagger: Tagger, lines: Iterator[Line], rejected: list[Rejected]) -> Iterator[tuple[NoteEvent, NoteTags]]:
@@ -109,14 +110,18 @@ def _show(note: NoteEvent, answer: NoteTags) -> None:
     from rich.text import Text
 
     console = Console()
-    heading = Text.assemble((printable(note.note_id), "bold"), f"  {answer.category or 'no category'}  ", (printable(note.title)[:100], "dim"))
+    heading = Text.assemble(
+        (printable(note.note_id), "bold"), f"  {answer.category or 'no category'}  ", (printable(note.title)[:100], "dim")
+    )
     console.print(heading)
     table = Table("#", "tag", "dimension", "confidence", "evidence", box=None, header_style="dim", padding=(0, 1))
     for one in answer.tags:
         filled = round(one.confidence * 10)
         bar = Text.assemble(("█" * filled, "green"), ("░" * (10 - filled), "dim"), f" {one.confidence:.2f}")
         table.add_row(str(one.rank), Text(one.text, style="bold"), one.dimension, bar, _quote(note, one))
-    console.print(table if answer.tags else Text("  no tags: the note is deleted" if note.type == "note.deleted" else "  no tags", style="dim"))
+    console.print(
+        table if answer.tags else Text("  no tags: the note is deleted" if note.type == "note.deleted" else "  no tags", style="dim")
+    )
     console.print()
 
 

@@ -1,8 +1,8 @@
 """The tagger for a machine without a vision-language model: the handbook guides which phrases of a note become tags.
 
-The three steps of TagLLM's CoT Extraction (section 3.2) with the means at hand: candidate phrases scored against the interest dimensions of the
-note's category, low-information candidates merged into finer ones, the rest ranked by importance. It reads title, body and product cards and
-copies phrases; it does not paraphrase, and does not see images or hear sound. It is also the fallback while the model is down.
+The three steps of TagLLM's CoT Extraction (section 3.2) with the means at hand: candidate phrases scored against the interest dimensions
+of the note's category, low-information candidates merged into finer ones, the rest ranked by importance. It reads title, body and product
+cards and copies phrases; it does not paraphrase, and does not see images or hear sound. It is also the fallback while the model is down.
 
 The same note gives the same tags in any batch: the encoder's rows are independent, all arithmetic is per note, scores are rounded before
 sorting and ties go by text.
@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models.dimensions import DimensionVectors, HandbookVectors
+from models.dimensions import DimensionVectors, HandbookVectors, products
 from models.handbook import Handbook
 from models.phrases import ATTRIBUTES_LIMIT, Part, Phrase, find_phrases, parts_of
 from models.roles import NoteTags, TagEncoder
@@ -30,23 +30,23 @@ SHORTLIST = 24
 class Weights(Struct, frozen=True):
     """What each sign of importance adds to a phrase's score; chosen on the development half of the sample notes."""
 
-    example: float = 0.5
-    term: float = 0.15
+    example: float = 0.35
+    term: float = 0.07
     head: float = 0.25
     vocabulary: float = 0.2
-    title: float = 0.2
-    product: float = 0.1
-    early: float = 0.1
-    repeated: float = 0.08
-    weak: float = 0.5
-    loose_end: float = 0.4
-    odd: float = 0.3
-    single: float = 0.2
+    title: float = 0.45
+    product: float = 0.15
+    early: float = 0.12
+    repeated: float = 0.14
+    weak: float = 0.6
+    loose_end: float = 0.55
+    odd: float = 0.25
+    single: float = 0.4
     compound: float = 0.3
     similarity: float = 1.0
-    central: float = 0.3
-    finer: float = 0.35
-    threshold: float = 0.55
+    central: float = 0.35
+    finer: float = 0.55
+    threshold: float = 0.8
 
 
 class Read(NamedTuple):
@@ -90,7 +90,7 @@ class HandbookTagger:
         self._vectors = HandbookVectors(handbook, encoder)
 
     def tag(self, notes: Sequence[NoteEvent]) -> list[NoteTags]:
-        """See ``models.roles.Tagger``. Deleted notes get no tags; a note without any usable text gets its category's name where it has one."""
+        """See ``models.roles.Tagger``. A note without any usable text gets its category's name where it has one."""
         read = [self._read(note) for note in notes if note.type != "note.deleted"]
         texts = list(dict.fromkeys(phrase.text for one in read for phrase in one.shortlist))
         rows = dict(zip(texts, self._encoder.encode(texts) if texts else [], strict=True))
@@ -150,6 +150,7 @@ class HandbookTagger:
         weights = self._weights
         centre = vectors.mean(axis=0)
         centre /= max(float(np.sqrt((centre * centre).sum())), 1e-6)
+        central = products(vectors, centre[None])[:, 0]
         han = np.array([phrase.han for phrase in read.shortlist])
         similarity = np.zeros((len(vectors), len(self._handbook.category(category).dimensions)))
         for side in (False, True):
@@ -158,10 +159,11 @@ class HandbookTagger:
         book = self._vectors.dimensions(category, bool(han[0]))
         scored = []
         for row, phrase in enumerate(read.shortlist):
-            by_dimension = similarity[row] + _signals(phrase, category, book)
-            best = int(np.argmax(np.round(by_dimension, 4)))
+            signals = _signals(phrase, category, book)
+            by_dimension = [round(close + signal, 4) for close, signal in zip(similarity[row].tolist(), signals, strict=True)]
+            best = by_dimension.index(max(by_dimension))
             score = self._lexical(phrase, category) + weights.similarity * float(similarity[row].max())
-            score += weights.central * float(vectors[row] @ centre)
+            score += weights.central * float(central[row])
             scored.append(Scored(phrase, book.ids[best], round(score, 4), vectors[row]))
         return sorted(scored, key=lambda one: (-one.score, one.phrase.text))
 
@@ -215,16 +217,16 @@ def _length(phrase: Phrase) -> float:
     return (0.0, 0.0, 1.0, 1.0, 0.3)[min(len(phrase.key), 4)]
 
 
-def _signals(phrase: Phrase, category: Category, book: DimensionVectors) -> NDArray[np.float64]:
+def _signals(phrase: Phrase, category: Category, book: DimensionVectors) -> list[float]:
     """What words say about a phrase's dimension: an example of the handbook decides, cues in the phrase and beside it hint."""
-    signals = np.zeros(len(book.ids))
+    signals = [0.0] * len(book.ids)
     for where, number in phrase.uses:
         if where == category and number != TERM:
             signals[number] += 0.6
     for number, cues in enumerate(book.cues):
-        if any(word in cues for word in phrase.key):
+        if not cues.isdisjoint(phrase.key):
             signals[number] += 0.25
-        elif any(word in cues for word in phrase.context):
+        elif not cues.isdisjoint(phrase.context):
             signals[number] += 0.05
     return signals
 
@@ -258,5 +260,5 @@ def _as_tags(chosen: list[Scored]) -> list[Tag]:
 
 
 def _confidence(score: float) -> float:
-    """Score to [0, 1]: logistic, .5 at a score of 1."""
-    return round(float(1 / (1 + np.exp(-3 * (score - 1.0)))), 4)
+    """Score to [0, 1]: logistic, .5 at a score of 1.2."""
+    return round(float(1 / (1 + np.exp(-3 * (score - 1.2)))), 4)

@@ -1,8 +1,8 @@
 """Candidate phrases of a note, with where they stand.
 
 English: runs of words between punctuation, function words and verbs, cut into one to four words. Chinese: segmentation and word classes by
-rjieba, then joins of up to four words. A phrase of the handbook counts wherever it stands. The text looked at is bounded per part, so a note of
-1 MB costs no more than one of a few thousand characters.
+rjieba, then joins of up to four words. A phrase of the handbook counts wherever it stands. The text looked at is bounded per part, so a
+note of 1 MB costs no more than one of a few thousand characters.
 """
 
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ MAX_CHARACTERS = 60
 MAX_HAN = 10
 
 # word classes of rjieba (ICTCLAS letters)
-_ZH_BREAKS = frozenset("r p c x y e o m u".split())
-_ZH_NOUNS = frozenset("n g j l i s k b".split())
-_ZH_OPEN = frozenset("v a z d".split())
+_ZH_BREAKS = frozenset(["r", "p", "c", "x", "y", "e", "o", "m", "u"])
+_ZH_NOUNS = frozenset(["n", "g", "j", "l", "i", "s", "k", "b"])
+_ZH_OPEN = frozenset(["v", "a", "z", "d"])
 _ZH_RESULTS = ("成", "进", "到", "出", "完", "好", "起来")  # a verb that ends so takes an object: it ends a phrase
-_ZH_PREFIXES = frozenset("不 没 无 免 半 可 防 易".split())  # one word with the next: 不拔干, 半哑光
+_ZH_PREFIXES = frozenset(["不", "没", "无", "免", "半", "可", "防", "易"])  # one word with the next: 不拔干, 半哑光
 
 
 class Token(Struct, frozen=True, gc=False):
@@ -73,7 +73,7 @@ class Phrase(Struct):
 
 
 def parts_of(note: NoteEvent) -> list[Part]:
-    """The texts of a note that the tagger looks at, cut by code points: title 400, body 4,000, and 600 of each field of the first 8 products."""
+    """The texts of a note that the tagger looks at, cut by code points: title 400, body 4,000, each field of the first 8 products 600."""
     parts = [Part("title", 0, plain(note.title, TITLE_LIMIT)), Part("body", 0, plain(note.body, BODY_LIMIT))]
     for index, product in enumerate(note.products[:PRODUCTS_LIMIT]):
         base = index * PRODUCT_SPAN
@@ -121,7 +121,9 @@ def _collect(found: dict[tuple[str, ...], Phrase], tokens: list[Token], part: Pa
                 place = (span[0] + first, span[1])
                 inner = tokens[first:last] if not has_han(surface) else tokens[first + 1 : last + 1]
                 odd = any(word.verb for word in inner)
-                phrase = found[key] = Phrase(surface, key, weak, has_han(surface), token.tail and not token.weak, uses, place, odd, context=stems)
+                phrase = found[key] = Phrase(
+                    surface, key, weak, has_han(surface), token.tail and not token.weak, uses, place, odd, context=stems
+                )
             phrase.count += 1
             phrase.sources.add(part.source)
             if len(phrase.evidence) < 3:
@@ -177,8 +179,11 @@ def _english_token(word: str, start: int, words: Words) -> Token:
     number = word[0].isdigit() and not word[-1].isalpha()
     weak = word in words.weak or number
     root = stem(word)
-    tail = not ends and not number and not (word.endswith("ly") and root not in words.all_heads) and not (
-        word in words.adjectives and root not in words.all_heads
+    tail = (
+        not ends
+        and not number
+        and not (word.endswith("ly") and root not in words.all_heads)
+        and not (word in words.adjectives and root not in words.all_heads)
     )
     tail = tail and len(word) > 1
     return Token(word, root, start, start + len(word), ends, weak, tail, tail and not weak and len(word) > 2, root != word)

@@ -35,7 +35,7 @@ class PlainText(Struct, frozen=True):
 
 
 def plain(original: str, limit: int, start: int = 0) -> PlainText:
-    """Normalises at most ``limit`` code points of ``original`` from ``start``: NFKC, case folded, without markup, addresses, emoji and invisible marks.
+    """Normalises at most ``limit`` code points of ``original`` from ``start``: NFKC, case folded, no markup, addresses, emoji, invisibles.
 
     Compatibility forms are folded character by character, so offsets stay exact. Combining marks stay with their letters.
     """

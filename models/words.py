@@ -39,8 +39,8 @@ class ChineseWords(Struct, frozen=True, forbid_unknown_fields=True):
 class Words:
     """The word lists joined with the words of one handbook.
 
-    ``breaks``: words that end a phrase; ``weak``: words that cannot carry one alone; ``uses``: handbook phrase (by stems, or Chinese text) ->
-    where it stands; ``heads`` and ``vocabulary``: per category the stems that end, or occur in, handbook phrases.
+    ``breaks``: words that end a phrase; ``weak``: words that cannot carry one alone; ``uses``: handbook phrase (by stems, or Chinese
+    text) -> where it stands; ``heads`` and ``vocabulary``: per category the stems that end, or occur in, handbook phrases.
     """
 
     def __init__(self, handbook: Handbook) -> None:
@@ -59,7 +59,9 @@ class Words:
         self.modifiers: set[str] = set()
         for en, zh in handbook.shared.modifiers.items():
             self.modifiers.update((*map(stem, words_of(en)), zh))
-        segments = {zh: self.jieba.cut(zh) for book in handbook.categories.values() for pairs, _ in _pairs_of(book) for zh in pairs.values()}
+        segments = {
+            zh: self.jieba.cut(zh) for book in handbook.categories.values() for pairs, _ in _pairs_of(book) for zh in pairs.values()
+        }
         for category, book in handbook.categories.items():
             self._learn(category, book, segments)
         for zh in (*segments, *handbook.shared.modifiers.values()):

@@ -22,7 +22,7 @@ from models.text import has_han
 from models.words import Words, stem, words_of
 from offline.tag_peers import tfidf_phrases, title_ngrams
 from schemas.codec import decoder
-from schemas.errors import BadSetting
+from schemas.errors import BadSetting, InvalidEvent
 from schemas.events import Category, NoteEvent, Tag
 
 SOFT_COSINE = 0.8
@@ -169,7 +169,8 @@ def read_gold(notes_file: Path, gold_file: Path, part: Part) -> tuple[list[NoteE
         BadSetting: naming file and line of what cannot be read.
     """
     newest: dict[str, NoteEvent] = {}
-    for note in _decoded(notes_file, decoder(NoteEvent)):
+    decode = decoder(NoteEvent)
+    for note in _decoded(notes_file, lambda line: decode(line, None)):
         if note.note_id not in newest or note.occurred_at >= newest[note.note_id].occurred_at:
             newest[note.note_id] = note
     golds = _decoded(gold_file, msgspec.json.Decoder(Gold).decode)
@@ -188,26 +189,34 @@ def read_films(directory: Path, limit: int, part: Part) -> tuple[list[NoteEvent]
 
 
 def _decoded(file: Path, decode: Callable[[bytes], Any]) -> list[Any]:
-    rows = []
     try:
-        for number, line in enumerate(file.read_bytes().splitlines(), 1):
-            if line.strip():
-                rows.append(decode(line))
+        lines = file.read_bytes().splitlines()
     except OSError as error:
         raise BadSetting(f"{file}: {error.strerror}; give a file of JSON lines") from None
-    except (msgspec.DecodeError, ValueError) as error:
-        raise BadSetting(f"{file}: line {number}: {error}") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.strip():
+                rows.append(decode(line))
+        except (msgspec.DecodeError, InvalidEvent) as error:
+            raise BadSetting(f"{file}: line {number}: {error}") from None
     return rows
 
 
 @click.command("evaluate-tagger")
 @click.argument("notes", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--gold", type=click.Path(path_type=Path, dir_okay=False), help="Gold tags as JSON lines; gold.jsonl beside NOTES by default.")
-@click.option("--films", type=click.Path(path_type=Path, file_okay=False), help="Directory with ml-latest-small and tmdb-5000: keywords as gold too.")
+@click.option(
+    "--gold", type=click.Path(path_type=Path, dir_okay=False), help="Gold tags as JSON lines; gold.jsonl beside NOTES by default."
+)
+@click.option(
+    "--films", type=click.Path(path_type=Path, file_okay=False), help="Directory with ml-latest-small and tmdb-5000: keywords as gold too."
+)
 @click.option("--limit", type=click.IntRange(min=1), default=500, show_default=True, help="Films looked at.")
-@click.option("--part", type=click.Choice(["dev", "test", "all"]), default="test", show_default=True, help="Half of the notes by a hash of their id.")
+@click.option(
+    "--part", type=click.Choice(["dev", "test", "all"]), default="test", show_default=True, help="Half of the notes by a hash of their id."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def evaluate_tagger(notes: Path, gold: Path | None, films: Path | None, limit: int, part: Part, as_json: bool) -> None:
+def evaluate_tagger(*, notes: Path, gold: Path | None, films: Path | None, limit: int, part: Part, as_json: bool) -> None:
     """Compares the tagger's tags with tags that people gave.
 
     Example: tagstream offline evaluate-tagger offline/samples/notes.jsonl
@@ -245,4 +254,6 @@ def _show(report: dict[str, Any]) -> None:
                 scores = [f"{row[f'{kind}_{of}']:.3f}" for kind in ("exact", "soft") for of in ("precision", "recall", "f1")]
                 table.add_row(method, language, f"{row['tags_per_note']:.1f}", *scores)
         console.print(table)
-        console.print(f"dimension accuracy (of two) {figures['dimension_accuracy']:.3f}, category accuracy {figures['category_accuracy']:.3f}")
+        console.print(
+            f"dimension accuracy (of two) {figures['dimension_accuracy']:.3f}, category accuracy {figures['category_accuracy']:.3f}"
+        )

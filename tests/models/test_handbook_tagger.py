@@ -16,17 +16,19 @@ from models.text import plain
 from schemas.events import CATEGORIES, Evidence, NoteEvent, Product
 from tests.models.hashing_encoder import HashingEncoder
 
-ENGLISH = dict(
-    title="My crimson running shoes after 300 km",
-    body="Two weeks with the crimson running shoes: breathable knit upper, cushioned midsole, and half a size up for wide feet.",
-    products=[Product(name="Glide 2", brand="Kitefoot", description="daily trainer with gum sole")],
-)
-CHINESE = dict(title="宽脚友好的复古跑鞋", body="这双复古跑鞋采用缓震中底，鞋面是透气网眼，适合日常通勤。")
+ENGLISH = {
+    "title": "My crimson running shoes after 300 km",
+    "body": "Two weeks with the crimson running shoes: breathable knit upper, cushioned midsole, and half a size up for wide feet.",
+    "products": [Product(name="Glide 2", brand="Kitefoot", description="daily trainer with gum sole")],
+}
+CHINESE = {"title": "宽脚友好的复古跑鞋", "body": "这双复古跑鞋采用缓震中底，鞋面是透气网眼，适合日常通勤。"}
 
 
 def note(number: int = 0, **fields: object) -> NoteEvent:
     return msgspec.convert(
-        dict(type="note.published", note_id=f"n{number}", author_id="a", occurred_at=0, published_at=0) | fields, NoteEvent, from_attributes=True
+        {"type": "note.published", "note_id": f"n{number}", "author_id": "a", "occurred_at": 0, "published_at": 0, **fields},
+        NoteEvent,
+        from_attributes=True,
     )
 
 
@@ -71,7 +73,12 @@ def test_chinese_notes_get_chinese_tags(tagger: HandbookTagger) -> None:
 
 @pytest.mark.parametrize(
     ("category", "title"),
-    [("shoes", "缓震跑鞋"), ("food", "mapo tofu with sichuan peppercorn"), ("pets", "猫砂盆除臭"), ("travel", "coastal town homestay, three day itinerary")],
+    [
+        ("shoes", "缓震跑鞋"),
+        ("food", "mapo tofu with sichuan peppercorn"),
+        ("pets", "猫砂盆除臭"),
+        ("travel", "coastal town homestay, three day itinerary"),
+    ],
 )
 def test_the_category_is_guessed_where_it_is_missing(tagger: HandbookTagger, category: str, title: str) -> None:
     assert tagger.tag([note(title=title)])[0].category == category
@@ -86,12 +93,12 @@ def test_a_given_category_is_kept_and_its_dimensions_used(tagger: HandbookTagger
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        (dict(title="Wow"), "wow"),
-        (dict(title="好"), "好"),
-        (dict(title="👟👟", products=[Product(name="Q9")]), "q9"),
-        (dict(attributes={"colour": "Red!"}), "red"),
-        (dict(category="shoes"), "shoes"),
-        (dict(category="shoes", title="👟"), "shoes"),
+        ({"title": "Wow"}, "wow"),
+        ({"title": "好"}, "好"),
+        ({"title": "👟👟", "products": [Product(name="Q9")]}, "q9"),
+        ({"attributes": {"colour": "Red!"}}, "red"),
+        ({"category": "shoes"}, "shoes"),
+        ({"category": "shoes", "title": "👟"}, "shoes"),
     ],
 )
 def test_little_text_still_gives_a_tag(tagger: HandbookTagger, fields: dict[str, object], text: str) -> None:
@@ -126,7 +133,13 @@ def test_the_same_tags_whatever_the_hash_seed() -> None:
     )
     root = Path(__file__).parents[2]
     outputs = {
-        subprocess.run([sys.executable, "-c", program], env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(root)}, cwd=root, capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(root)},
+            cwd=root,
+            capture_output=True,
+            check=True,
+        ).stdout
         for seed in ("1", "2")
     }
     assert len(outputs) == 1
@@ -141,7 +154,9 @@ def test_a_long_note_costs_no_more_encoding_than_a_short_one(encoder: HashingEnc
 
 
 ANY = st.text(alphabet=st.characters(), max_size=80)
-SOME = st.sampled_from(["running shoes", "缓震中底", "SOFT foam", "<b>", "http://x.y", "a" * 70, "\u202e", "Ｔ恤", "1/64", "k-pop ", "，", "\n", "不"])
+SOME = st.sampled_from(
+    ["running shoes", "缓震中底", "SOFT foam", "<b>", "http://x.y", "a" * 70, "\u202e", "Ｔ恤", "1/64", "k-pop ", "，", "\n", "不"]
+)
 TEXT = st.lists(st.one_of(ANY, SOME), max_size=8).map("".join)
 
 

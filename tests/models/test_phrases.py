@@ -41,20 +41,27 @@ def test_a_handbook_phrase_counts_even_over_function_words(words: Words) -> None
 
 
 def test_products_are_told_apart_by_position(words: Words) -> None:
-    cards = [Product(name="Glide 2", brand="Kitefoot", description="gum sole"), Product(name="Mug", brand="Aurelle", description="celadon glaze")]
+    cards = [
+        Product(name="Glide 2", brand="Kitefoot", description="gum sole"),
+        Product(name="Mug", brand="Aurelle", description="celadon glaze"),
+    ]
     phrases = found(words, products=cards)
     assert phrases["gum sole"] == [("product", len("Glide 2 Kitefoot "))]
     assert phrases["celadon glaze"] == [("product", PRODUCT_SPAN + len("Mug Aurelle "))]
 
 
 def test_a_plural_inside_marks_a_clause(words: Words) -> None:
-    note = NoteEvent(type="note.published", note_id="n", author_id="a", occurred_at=0, published_at=0, body="It respects bedtime. A pixel art game.")
+    note = NoteEvent(
+        type="note.published", note_id="n", author_id="a", occurred_at=0, published_at=0, body="It respects bedtime. A pixel art game."
+    )
     odd = {phrase.text: phrase.odd for phrase in find_phrases(parts_of(note), words).values()}
     assert odd["respects bedtime"]
     assert not odd["pixel art game"]
 
 
-@pytest.mark.parametrize("body", ["crimson running shoes with a soft foam midsole. ", "这双复古跑鞋采用缓震中底，鞋面透气。", "a<" * 20, "@" * 50, "不" * 40])
+@pytest.mark.parametrize(
+    "body", ["crimson running shoes with a soft foam midsole. ", "这双复古跑鞋采用缓震中底，鞋面透气。", "a<" * 20, "@" * 50, "不" * 40]
+)
 def test_work_does_not_grow_beyond_the_cut(words: Words, body: str) -> None:
     at_limit = body * (BODY_LIMIT // len(body) + 1)
     assert found(words, body=at_limit) == found(words, body=at_limit + body * (500_000 // len(body)))
@@ -67,4 +74,14 @@ def test_plural_stems() -> None:
 
 
 def test_words_keep_inner_signs() -> None:
-    assert words_of("Pour-over 1/64 k-pop 20% shoes.They a/b 3.5") == ["pour-over", "1/64", "k-pop", "20%", "shoes", "they", "a", "b", "3.5"]
+    assert words_of("Pour-over 1/64 k-pop 20% shoes.They a/b 3.5") == [
+        "pour-over",
+        "1/64",
+        "k-pop",
+        "20%",
+        "shoes",
+        "they",
+        "a",
+        "b",
+        "3.5",
+    ]
