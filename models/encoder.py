@@ -71,17 +71,16 @@ class SentenceModel:
         self._tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         self._tokenizer.enable_truncation(self.manifest.max_tokens)
         self._session = _open_session(directory / "model.onnx", providers, threads)
-        unknown = self._tokenizer.model.unk_token if hasattr(self._tokenizer.model, "unk_token") else None
-        self._unknown = self._tokenizer.token_to_id(unknown) if unknown else None
         known = sum(self.knows(character) for character in _PROBE)
         self.knows_cjk = known >= 0.95 * len(_PROBE)
 
     def knows(self, text: str) -> bool:
         """Whether the tokenizer has a token for every part of the text."""
-        return self._unknown is None or self._unknown not in self._tokenizer.encode(text).ids
+        unknown = self.manifest.unknown
+        return unknown is None or unknown not in self._tokenizer.encode(text).ids
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of shape (len(texts), dimension), as the model gives them (unit length where it normalises)."""
+        """Vectors of shape (len(texts), dimension), rows of length 1."""
         prompt = self.manifest.prompt
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch_fast([prompt + text for text in texts])]
         by_length: dict[int, list[int]] = {}

