@@ -1,0 +1,177 @@
+"""One suite for the role ``Profiles``: in memory, on Redis and on a one-node Redis Cluster."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from models.profile import pack_tags, rules_of
+from models.profile_update import apply_steps, steps_by_reader
+from recall.profiles import BYTES_PER_CACHED_READER, COMPARE_AND_SET, ROUND_BYTES, MemoryProfiles, RedisProfiles, pack, unpack
+from recall.redis_client import redis_client
+from recall.stores import Held, Profiles
+from schemas.errors import BadSetting, Transient
+from schemas.events import Action, Interaction, Tag
+from schemas.keys import Keys
+from schemas.records import Received
+from schemas.settings import Settings
+from schemas.stored import ProfileRecord
+from schemas.writes import PutProfile
+from streams.memory import MemoryMessage
+
+ODD_IDS = ["a b", 'quo"te', "{brace}", "sl/ash", "}{", "读者-1", "é" * 128, "*", "[x]?", "line\nbreak", "\x00nul"]
+TAGS = {"n1": pack_tags([Tag(text="red shoes", dimension="d", rank=1, confidence=1.0)])}
+RULES = rules_of(Settings())
+
+
+def acted(record: ProfileRecord, offset: int, action: Action = "click") -> ProfileRecord:
+    event = Interaction(event_id=f"e{offset}", user_id="u", note_id="n1", action=action, occurred_at=offset)
+    message = MemoryMessage(topic="interactions", partition=0, offset=offset, value=b"{}")
+    steps, _ = steps_by_reader([Received(event, "interactions@1", 0, offset, message)], RULES)
+    apply_steps(record, steps["u"], TAGS, RULES)
+    return record
+
+
+def put_action(profiles: Profiles, user_id: str, offset: int) -> PutProfile:
+    version, record = profiles.read([user_id])[user_id]
+    return PutProfile(user_id, version, acted(record, offset))
+
+
+def applied(held: Held) -> dict[str, int]:
+    return held.record.applied
+
+
+@pytest.fixture(params=["memory", "redis", "cached", "cluster"])
+def profiles(request: pytest.FixtureRequest) -> Profiles:
+    if request.param == "memory":
+        return MemoryProfiles()
+    settings = request.getfixturevalue("settings")
+    if request.param == "cluster":
+        settings = msgspec.structs.replace(settings, redis_url=request.getfixturevalue("redis_cluster_url"))
+    return RedisProfiles(redis_client(settings), Keys(settings.namespace, "b1"), 100 if request.param == "cached" else 0)
+
+
+def test_an_unknown_reader_has_an_empty_record(profiles: Profiles) -> None:
+    assert profiles.read(["nobody", "nobody"]) == {"nobody": Held(b"", ProfileRecord())}
+    assert profiles.read([]) == {}
+    assert profiles.write([]) == []
+
+
+@pytest.mark.parametrize("user_id", ODD_IDS)
+def test_a_record_comes_back_as_it_was_put(profiles: Profiles, user_id: str) -> None:
+    put = put_action(profiles, user_id, 7)
+    before = msgspec.msgpack.encode(put.record)
+    assert profiles.write([put]) == []
+    held = profiles.read([user_id, "other"])
+    assert msgspec.msgpack.encode(held[user_id].record) == before
+    assert len(held[user_id].version) == 8
+    assert held["other"].version == b""
+
+
+def test_of_two_decided_on_the_same_version_one_is_refused(profiles: Profiles) -> None:
+    first, second = put_action(profiles, "u", 1), put_action(profiles, "u", 2)
+    assert profiles.write([first]) == []
+    assert profiles.write([second]) == [second]
+    assert applied(profiles.read(["u"])["u"]) == {"interactions@1/0": 1}
+    again = put_action(profiles, "u", 2)
+    assert profiles.write([again]) == []
+    assert applied(profiles.read(["u"])["u"]) == {"interactions@1/0": 2}
+
+
+def test_a_write_whose_answer_was_lost_is_done_and_no_conflict(profiles: Profiles) -> None:
+    put = put_action(profiles, "u", 1)
+    assert profiles.write([put]) == []
+    assert profiles.write([put]) == []
+    assert applied(profiles.read(["u"])["u"]) == {"interactions@1/0": 1}
+
+
+def test_many_readers_are_written_and_read_at_once(profiles: Profiles) -> None:
+    users = [f"reader {number}" for number in range(2_500)]
+    held = profiles.read(users)
+    puts = [PutProfile(user, held[user].version, acted(held[user].record, number)) for number, user in enumerate(users)]
+    assert profiles.write(puts) == []
+    back = profiles.read(users)
+    assert all(applied(back[user]) == {"interactions@1/0": number} for number, user in enumerate(users))
+    late = [PutProfile(user, b"", acted(ProfileRecord(), 9_000)) for user in users[::7]]
+    assert {put.user_id for put in profiles.write(late)} == set(users[::7])
+
+
+def test_readers_beyond_a_round_trip_are_all_written(settings: Settings) -> None:
+    profiles = RedisProfiles(redis_client(settings), Keys(settings.namespace, "b1"))
+    size = ROUND_BYTES // 3
+    puts = [PutProfile(f"u{number}", b"", ProfileRecord(tail_length=number + 1, settled=b"x" * size)) for number in range(10)]
+    assert profiles.write(puts) == []
+    back = profiles.read([put.user_id for put in puts])
+    assert [back[f"u{number}"].record.tail_length for number in range(10)] == list(range(1, 11))
+
+
+def test_another_process_is_noticed_by_one_that_caches(settings: Settings) -> None:
+    keys = Keys(settings.namespace, "b1")
+    caching, other = RedisProfiles(redis_client(settings), keys, 100), RedisProfiles(redis_client(settings), keys)
+    assert caching.write([put_action(caching, "u", 1)]) == []
+    assert other.write([put_action(other, "u", 2)]) == []
+    stale = put_action(caching, "u", 3)
+    assert caching.write([stale]) == [stale]
+    assert caching.write([put_action(caching, "u", 3)]) == []
+    record = other.read(["u"])["u"].record
+    assert (record.tail_length, record.applied) == (3, {"interactions@1/0": 3})
+
+
+def test_a_failed_write_leaves_no_changed_record_in_the_cache(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = redis_client(settings)
+    profiles = RedisProfiles(client, Keys(settings.namespace, "b1"), 100)
+    assert profiles.write([put_action(profiles, "u", 1)]) == []
+
+    def refuse(**_: Any) -> None:
+        from redis.exceptions import ConnectionError as Away
+
+        raise Away("connection refused")
+
+    put = put_action(profiles, "u", 2)
+    monkeypatch.setattr(client, "pipeline", refuse)
+    with pytest.raises(Transient, match="redis is not available"):
+        profiles.write([put])
+    monkeypatch.undo()
+    assert applied(profiles.read(["u"])["u"]) == {"interactions@1/0": 1}
+    assert profiles.write([put]) == []
+    assert applied(profiles.read(["u"])["u"]) == {"interactions@1/0": 2}
+
+
+def test_a_server_that_forgot_the_script_gets_it_again(settings: Settings) -> None:
+    client = redis_client(settings)
+    profiles = RedisProfiles(client, Keys(settings.namespace, "b1"))
+    assert profiles.write([put_action(profiles, "u", 1)]) == []
+    profiles._script = client.script_load(COMPARE_AND_SET.replace("refused", "others"))
+    client.script_flush()
+    assert profiles.write([put_action(profiles, "u", 2)]) == []
+    assert applied(profiles.read(["u"])["u"]) == {"interactions@1/0": 2}
+
+
+def test_the_cache_is_bounded_by_readers_and_by_bytes(settings: Settings) -> None:
+    profiles = RedisProfiles(redis_client(settings), Keys(settings.namespace, "b1"), 4)
+    assert profiles.write([PutProfile(f"u{number}", b"", ProfileRecord(tail_length=1)) for number in range(9)]) == []
+    assert len(profiles._cache._held) == 4
+    large = b"x" * (BYTES_PER_CACHED_READER * 3)
+    assert profiles.write([PutProfile(f"v{number}", b"", ProfileRecord(tail_length=1, settled=large)) for number in range(2)]) == []
+    assert len(profiles._cache._held) == 1
+
+
+def test_a_value_is_its_own_token() -> None:
+    record = acted(ProfileRecord(), 3)
+    value = pack(record)
+    assert unpack(value) == Held(value[:8], record)
+    assert pack(acted(ProfileRecord(), 4))[:8] != value[:8]
+
+
+def test_a_server_that_is_away_is_transient() -> None:
+    profiles = RedisProfiles(redis_client(Settings(redis_url="redis://127.0.0.1:1/0", recall_timeout_s=0.5)), Keys("", "b1"))
+    with pytest.raises(Transient, match="redis"):
+        profiles.read(["u"])
+    with pytest.raises(Transient, match="redis"):
+        redis_client(Settings(redis_url="redis://127.0.0.1:1/0?cluster=true", recall_timeout_s=0.5))
+
+
+def test_a_url_that_cannot_be_read_is_named_without_its_password() -> None:
+    with pytest.raises(BadSetting, match="TAGSTREAM_REDIS_URL") as raised:
+        redis_client(Settings(redis_url="http://user:secret@host:1"))
+    assert "secret" not in str(raised.value)
