@@ -18,7 +18,7 @@ COMMANDS = {
     "recall": "recall.cli:recall",
     "schemas": "schemas.cli:schemas",
     "settings": "schemas.cli:settings",
-    "demo": "offline.cli:demo",
+    "demo": "offline.show_demo:demo",
     "offline": "offline.cli:offline",
 }
 

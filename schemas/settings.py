@@ -117,6 +117,12 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
         raise BadSetting(f"{PREFIX}{name.upper()} (from {origin.get(name, '?')}): {reason}; see `tagstream settings`") from None
 
 
+def environ_of(settings: Settings) -> dict[str, str]:
+    """The environment for a process that is to have these very settings, whatever this one was started with."""
+    ours = {PREFIX + name.upper(): str(value) for name, value in msgspec.structs.asdict(settings).items()}
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | ours
+
+
 def given_urls(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Server URLs set on purpose, by environment or settings file, by setting name; the local stack uses them instead of its own."""
     _, from_file, from_environ = _sources(os.environ if environ is None else environ)

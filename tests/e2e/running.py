@@ -8,21 +8,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from schemas.settings import PREFIX, Settings
-
-
-def environ(settings: Settings) -> dict[str, str]:
-    """The environment that gives a command these settings."""
-    named = {PREFIX + name.upper(): str(value) for name, value in msgspec.structs.asdict(settings).items()}
-    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | named
+from schemas.settings import Settings, environ_of
 
 
 def tagstream(settings: Settings, *args: str, code: int = 0, stdin: str | None = None) -> str:
     """Runs one command to its end and returns its stdout; any other exit code than ``code`` fails the test."""
     command = [sys.executable, "-m", "tagstream", *args]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environ(settings), input=stdin, timeout=600)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environ_of(settings), input=stdin, timeout=600)
     assert done.returncode == code, f"tagstream {' '.join(args)} exited {done.returncode}:\n{done.stderr[-3000:]}"
     return done.stdout
 
@@ -36,7 +28,7 @@ def start(settings: Settings, *args: str, extra: Mapping[str, str] | None = None
     """Starts a command in a process group of its own, stderr to a pipe."""
     return subprocess.Popen(
         [sys.executable, "-m", "tagstream", *args],
-        env=environ(settings) | dict(extra or {}),
+        env=environ_of(settings) | dict(extra or {}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,0 +1,44 @@
+"""What a consumer group has and has done, asked from outside of it."""
+
+from typing import Any
+
+from schemas.settings import Settings
+from streams.client import ASK_S, admin_client
+
+
+def group_ids(settings: Settings, job: str) -> list[str]:
+    """The groups of a job under the namespace; a job that builds a bundle has one group per bundle version."""
+    prefix = f"{settings.namespace}.tagstream-{job}" if settings.namespace else f"tagstream-{job}"
+    found = admin_client(settings).list_consumer_groups(request_timeout=ASK_S).result().valid
+    return sorted(group.group_id for group in found if group.group_id == prefix or group.group_id.startswith(prefix + "-"))
+
+
+def assigned(settings: Settings, job: str) -> bool:
+    """Whether members of the job's groups have partitions."""
+    groups = group_ids(settings, job)
+    if not groups:
+        return False
+    described = admin_client(settings).describe_consumer_groups(groups, request_timeout=ASK_S)
+    members = [member for answer in described.values() for member in answer.result().members]
+    return any(member.assignment and member.assignment.topic_partitions for member in members)
+
+
+def behind(settings: Settings, job: str, topic: str) -> int:
+    """Records of the topic that the job has not committed yet, over its groups; of a group that committed nothing, all of them."""
+    from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+    from confluent_kafka.admin import OffsetSpec
+
+    admin = admin_client(settings)
+    partitions = [TopicPartition(topic, number) for number in admin.list_topics(topic, timeout=ASK_S).topics[topic].partitions]
+
+    def ends(spec: Any) -> dict[int, int]:
+        answers = admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=ASK_S)
+        return {one.partition: answer.result().offset for one, answer in answers.items()}
+
+    first, last = ends(OffsetSpec.earliest()), ends(OffsetSpec.latest())
+    left = 0
+    for group in group_ids(settings, job):
+        (answer,) = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, partitions)]).values()
+        done = {one.partition: one.offset for one in answer.result().topic_partitions}
+        left = max(left, sum(last[number] - (done[number] if done[number] >= 0 else first[number]) for number in last))
+    return left
