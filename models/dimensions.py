@@ -65,7 +65,7 @@ class HandbookVectors:
 
 
 def products(rows: Vectors, columns: Vectors) -> Vectors:
-    """Inner products of shape (len(rows), len(columns)). Without BLAS: for so few rows its threads cost more, by waiting, than they save."""
+    """Inner products of shape (len(rows), len(columns)). Without BLAS: for so few rows its threads wait longer than they work."""
     return np.asarray(np.einsum("ij,kj->ik", rows, columns), np.float32)
 
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from models.dimensions import DimensionVectors, HandbookVectors, products
 from models.handbook import Handbook
-from models.phrases import ATTRIBUTES_LIMIT, Part, Phrase, find_phrases, parts_of
+from models.phrases import ATTRIBUTES_LIMIT, MAX_CHARACTERS, Part, Phrase, find_phrases, parts_of
 from models.roles import NoteTags, TagEncoder
 from models.text import language_of, plain
-from models.words import TERM, Words, words_of
+from models.words import TERM, WORD, Words, words_of
 from schemas.events import CATEGORIES, Category, Evidence, NoteEvent, Tag
 
 ALGORITHM = 1
@@ -185,15 +185,14 @@ class HandbookTagger:
     def _fallback(self, read: Read, category: Category | None, chinese: bool) -> list[Tag]:
         """One tag where no phrase was found: the first word of title, body, products or attributes; else the category's name."""
         for part in read.parts:
-            found = words_of(part.content.text[:1000])
-            words = [word for word in found if len(word) > 2 and word not in self._words.breaks] or found
+            found = list(WORD.finditer(part.content.text[:1000]))
+            words = [word for word in found if len(word.group()) > 2 and word.group() not in self._words.breaks] or found
             if words:
-                start = part.content.text.index(words[0])
-                evidence = Evidence(source=part.source, position=part.base + part.content.offsets[start])
-                return [Tag(text=words[0][:60], dimension="", rank=1, confidence=0.1, evidence=[evidence])]
+                evidence = Evidence(source=part.source, position=part.base + part.content.offsets[words[0].start()])
+                return [Tag(text=words[0].group()[:MAX_CHARACTERS], dimension="", rank=1, confidence=0.1, evidence=[evidence])]
         for value in list(read.note.attributes.values())[:ATTRIBUTES_LIMIT]:
-            if words := words_of(plain(value, 200).text):
-                return [Tag(text=words[0][:60], dimension="", rank=1, confidence=0.1)]
+            if bare := words_of(plain(value, 200).text):
+                return [Tag(text=bare[0][:MAX_CHARACTERS], dimension="", rank=1, confidence=0.1)]
         if category is None:
             return []
         name = self._handbook.category(category).name

@@ -11,7 +11,7 @@ from itertools import pairwise
 from msgspec import Struct, field
 
 from models.text import PlainText, has_han, plain
-from models.words import _WORD, Use, Words, stem
+from models.words import WORD, Use, Words, stem
 from schemas.events import Evidence, EvidenceSource, NoteEvent
 
 TITLE_LIMIT = 400
@@ -20,7 +20,7 @@ PRODUCT_LIMIT = 600
 PRODUCTS_LIMIT = 8
 ATTRIBUTES_LIMIT = 8
 PRODUCT_SPAN = 1_000_000  # a product's evidence position is index * span + offset
-MAX_WORDS = 4
+MAXWORDS = 4
 MAX_CHARACTERS = 60
 MAX_HAN = 10
 
@@ -102,7 +102,7 @@ def _collect(found: dict[tuple[str, ...], Phrase], tokens: list[Token], part: Pa
     text = part.content.text
     for first, head in enumerate(tokens):
         open_end = True  # no token so far ends a phrase
-        for last in range(first, min(first + max(words.longest, MAX_WORDS), len(tokens))):
+        for last in range(first, min(first + max(words.longest, MAXWORDS), len(tokens))):
             token = tokens[last]
             open_end = open_end and not token.ends
             surface = " ".join(text[head.start : token.end].split())
@@ -111,7 +111,7 @@ def _collect(found: dict[tuple[str, ...], Phrase], tokens: list[Token], part: Pa
             key = tuple(stems[first : last + 1])
             uses = words.uses.get(key) or words.uses.get((surface,)) or []
             named = first > 0 and head.text.isdigit() and not tokens[first - 1].ends  # the 2 of a model's name
-            if not uses and not (open_end and not named and last - first < MAX_WORDS and _shaped(tokens[first : last + 1], surface)):
+            if not uses and not (open_end and not named and last - first < MAXWORDS and _shaped(tokens[first : last + 1], surface)):
                 if not open_end and last - first >= words.longest:
                     break
                 continue
@@ -164,7 +164,7 @@ def _lines(text: str) -> Iterator[tuple[int, int]]:
 def _english(text: str, start: int, end: int, words: Words) -> Iterator[list[Token]]:
     tokens: list[Token] = []
     previous = start
-    for found in _WORD.finditer(text, start, end):
+    for found in WORD.finditer(text, start, end):
         if tokens and not text[previous : found.start()].isspace():
             yield tokens
             tokens = []

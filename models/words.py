@@ -13,7 +13,7 @@ from schemas.events import Category
 
 LEXICON_DIR = Path(__file__).with_name("lexicon")
 TERM = -1  # dimension number of a category's terms
-_WORD = re.compile(r"[^\W_]+(?:['&+-][^\W_]+|[./](?=\d)(?<=\d[./])\d+)*[+%]?")
+WORD = re.compile(r"[^\W_]+(?:['&+-][^\W_]+|[./](?=\d)(?<=\d[./])\d+)*[+%]?")
 _DOUBLED = re.compile(r"[^aeiou][aeiou][bdgklmnprt]$")
 
 Use = tuple[Category, int]
@@ -86,7 +86,7 @@ class Words:
 
 def words_of(text: str) -> list[str]:
     """Words of a short English text in lower case."""
-    return _WORD.findall(text.lower())
+    return WORD.findall(text.lower())
 
 
 @cache
