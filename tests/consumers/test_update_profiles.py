@@ -1,0 +1,165 @@
+"""The profile job decides records, dead letters and skips; two rivals, redelivery and both orders of tags end in the same record."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.stores import ProfileStore
+from consumers.update_profiles import UpdateProfiles
+from models.profile import scores_at
+from models.profile_update import open_profile
+from recall.notes import MemoryNotes
+from recall.profiles import MemoryProfiles
+from schemas.codec import decoder
+from schemas.events import Action, Interaction, Tag
+from schemas.records import Received
+from schemas.settings import Settings
+from schemas.stored import NoteRecord
+from schemas.writes import GiveUp, PutNote, PutProfile, Skip, Write
+from streams.memory import MemoryMessage
+
+EXACT = Settings(profile_max_tags=0)
+HOUR = 3_600_000
+
+
+def received(user: str, note: str, action: Action, offset: int, at: int = 1_000, partition: int = 0) -> Received[Interaction]:
+    event = Interaction(event_id=f"e{partition}.{offset}", user_id=user, note_id=note, action=action, occurred_at=at)
+    message = MemoryMessage(topic="interactions", partition=partition, offset=offset, value=msgspec.json.encode(event), key=user.encode())
+    return Received(event, "interactions@t", partition, offset, message)
+
+
+def put_tags(notes: MemoryNotes, note_id: str, *texts: str, at: int = 1, deleted: bool = False) -> None:
+    tags = [Tag(text=text, dimension="d", rank=rank, confidence=1.0) for rank, text in enumerate(texts, 1)]
+    notes.put([PutNote(NoteRecord(note_id, "a", at, deleted, 0, b"", at, None, tags, "", "t", [], {}))])
+
+
+class Rig:
+    """The job over in-memory stores."""
+
+    def __init__(self, settings: Settings = EXACT) -> None:
+        self.settings = settings
+        self.profiles, self.notes = MemoryProfiles(), MemoryNotes()
+        self.job = UpdateProfiles(self.profiles, self.notes, settings)
+        self.store = ProfileStore(self.profiles)
+
+    def run(self, *batch: Received[Interaction]) -> list[Write]:
+        writes = self.job.handle(batch)
+        puts = [write for write in writes if isinstance(write, PutProfile)]
+        assert self.store.apply(puts).conflicts == []
+        return writes
+
+    def scores(self, user: str, at: int = 1_000) -> dict[str, float]:
+        def tags_of(note_id: str) -> list[Tag] | None:
+            found = self.notes.get([note_id]).get(note_id)
+            return None if found is None else found.tags
+
+        profile = open_profile(self.profiles.read([user])[user].record, self.settings)
+        return scores_at(profile, at, self.settings, tags_of)
+
+
+def test_one_record_per_reader_whatever_the_number_of_events() -> None:
+    rig = Rig()
+    put_tags(rig.notes, "n1", "red", "shoes")
+    writes = rig.run(received("u1", "n1", "click", 0), received("u2", "n1", "like", 1), received("u1", "n1", "like", 2))
+    assert sorted(write.user_id for write in writes if isinstance(write, PutProfile)) == ["u1", "u2"]
+    assert [len(write.events) for write in writes if isinstance(write, PutProfile)] == [2, 1]
+    assert rig.scores("u1") == {"red": 3.0, "shoes": 3.0}
+    assert rig.scores("u2") == {"red": 2.0, "shoes": 2.0}
+
+
+def test_what_was_applied_is_skipped_and_not_written_again() -> None:
+    rig = Rig()
+    batch = [received("u1", "n1", "click", 0), received("u1", "n1", "click", 1)]
+    rig.run(*batch)
+    assert rig.run(*batch) == [Skip("applied", 2)]
+
+
+def test_impressions_are_neither_read_nor_written_by_default() -> None:
+    rig = Rig()
+    assert rig.run(received("u1", "n1", "impression", 0)) == []
+
+
+def test_an_empty_batch_decides_nothing() -> None:
+    assert Rig().run() == []
+
+
+def test_a_rival_who_wrote_first_makes_the_events_be_decided_again() -> None:
+    rig = Rig()
+    put_tags(rig.notes, "n1", "red")
+    ours = [write for write in rig.job.handle([received("u1", "n1", "click", 5)]) if isinstance(write, PutProfile)]
+    rig.run(received("u1", "n1", "like", 5, partition=1))
+    conflicts = rig.store.apply(ours).conflicts
+    assert [write.user_id for write in conflicts] == ["u1"]
+    rig.run(*conflicts[0].events)
+    assert rig.scores("u1") == {"red": 3.0}
+
+
+def test_tags_that_come_later_count_on_reading_and_are_folded_by_the_next_write() -> None:
+    rig = Rig()
+    rig.run(received("u1", "n1", "like", 0))
+    assert rig.scores("u1") == {}
+    put_tags(rig.notes, "n1", "red")
+    assert rig.scores("u1") == {"red": 2.0}
+    rig.run(received("u1", "n2", "comment", 1))
+    assert rig.profiles.read(["u1"])["u1"].record.waiting == 0
+    assert rig.scores("u1") == {"red": 2.0}
+
+
+def test_a_deleted_note_does_not_wait() -> None:
+    rig = Rig()
+    put_tags(rig.notes, "n1", deleted=True)
+    rig.run(received("u1", "n1", "like", 0))
+    assert rig.profiles.read(["u1"])["u1"].record.waiting == 0
+
+
+def test_what_waited_too_long_becomes_a_dead_letter_with_its_own_bytes_and_coordinates() -> None:
+    rig = Rig(Settings(profile_pending_hours=1.0))
+    lost = received("u1", "n1", "like", 7, partition=3)
+    rig.run(lost)
+    writes = rig.run(received("u1", "n2", "comment", 8, at=1_000 + HOUR + 1))
+    (given_up,) = [write for write in writes if isinstance(write, GiveUp)]
+    message = given_up.message
+    assert (given_up.reason, message.value(), message.key()) == ("note_never_tagged", lost.message.value(), b"u1")
+    assert (message.topic(), message.partition(), message.offset(), message.timestamp()) == ("interactions", 3, 7, (1, 1_000))
+    assert decoder(Interaction)(message.value(), message.headers()) == lost.event
+
+
+def test_more_waiting_than_allowed_gives_up_the_oldest() -> None:
+    rig = Rig(Settings(profile_max_pending=1))
+    writes = rig.run(received("u1", "n1", "like", 0), received("u1", "n2", "like", 1))
+    assert [(write.reason, write.message.offset()) for write in writes if isinstance(write, GiveUp)] == [("too_many_pending", 0)]
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_garbage_collection_is_as_it_was_after_a_batch(collecting: bool) -> None:
+    import gc
+
+    was = gc.isenabled()
+    try:
+        (gc.enable if collecting else gc.disable)()
+        Rig().run(received("u1", "n1", "like", 0))
+        assert gc.isenabled() is collecting
+    finally:
+        (gc.enable if was else gc.disable)()
+
+
+ACTIONS: list[Action] = ["click", "like", "favorite", "unlike", "unfavorite", "comment"]
+made = st.lists(st.tuples(st.sampled_from("uvw"), st.sampled_from(["n1", "n2", "n3"]), st.sampled_from(ACTIONS)), max_size=40)
+
+
+@given(made, st.lists(st.integers(1, 40), max_size=6))
+def test_any_batching_stores_the_same_values(steps: list[tuple[str, str, Action]], cuts: list[int]) -> None:
+    log = [received(user, note, action, offset, at=offset * HOUR) for offset, (user, note, action) in enumerate(steps)]
+    whole, cut = Rig(), Rig()
+    for rig in (whole, cut):
+        put_tags(rig.notes, "n1", "a", "b")
+        put_tags(rig.notes, "n2", "b")
+        put_tags(rig.notes, "n3")
+    whole.run(*log)
+    start = 0
+    for length in cuts:
+        cut.run(*log[max(0, start - 2) : start + length])
+        start = min(start + length, len(log))
+    cut.run(*log)
+    assert cut.profiles.values == whole.profiles.values
