@@ -1,18 +1,29 @@
 """What a person sees of a profile and of a recall. Ids and tags come from outside: shown as text, never read as markup or control."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from recall.explain import Reason
+from models.profile import ActionRef
+from recall.explain import COSINE_MIN, Reason
 from recall.filters import MEANING
 from recall.query import Query, Recalled, Result
 from recall.reader import ProfileView
 
 BAR = 24
-VERBS = {"click": "clicked", "like": "liked", "favorite": "favorited", "impression": "were shown", "view": "viewed", "share": "shared"}
+VERBS = {
+    "favorite": "favorited",
+    "like": "liked",
+    "share": "shared",
+    "comment": "commented on",
+    "click": "clicked",
+    "view": "viewed",
+    "impression": "were shown",
+}
+"""Actions that a profile can come from, the strongest first."""
 
 
 def shown(text: str) -> str:
@@ -53,11 +64,11 @@ def show_profile(console: Console, profile: ProfileView) -> None:
 def show_recalled(console: Console, query: Query, recalled: Recalled) -> None:
     """The notes with their reasons, then what was left out and what the answer had to do without."""
     for line in recalled.degraded:
-        console.print(Text(f"without {shown(line)}", style="yellow"))
-    console.print(Text(_stage(query, recalled), style="italic"))
+        console.print(Text(f"without {shown(line)}", style="yellow"), soft_wrap=True)
+    console.print(Text(_stage(query, recalled), style="italic"), soft_wrap=True)
     highest = max((result.score for result in recalled.results), default=0.0)
     for number, result in enumerate(recalled.results, start=1):
-        console.print(_headline(number, result, recalled.as_of, highest))
+        console.print(_headline(number, result, recalled.as_of, highest), soft_wrap=True)
         for reason in result.reasons:
             console.print(_because(reason), soft_wrap=True)
     for why, count in Counter(removed.reason for removed in recalled.removed).most_common():
@@ -89,23 +100,24 @@ def _headline(number: int, result: Result, as_of: int, highest: float) -> Text:
 
 
 def _because(reason: Reason) -> Text:
-    """``because you liked note-12: crimson running shoes (2.4)``."""
-    line = Text("      because ")
-    line.append_text(_deeds(reason))
-    line.append(shown(reason.profile_tag), style="bold green")
+    """``because you liked note-12: crimson running shoes (2.4)``; a pair too far apart to be a reason is only called the nearest."""
+    near = reason.similarity >= COSINE_MIN
+    line = Text("      because " if near else "      nearest, ", style="" if near else "dim")
+    line.append_text(_deeds(reason.actions))
+    line.append(shown(reason.profile_tag), style="bold green" if near else "")
     if reason.note_tag != reason.profile_tag:
         line.append(" ≈ ")
-        line.append(shown(reason.note_tag), style="bold green")
+        line.append(shown(reason.note_tag), style="bold green" if near else "")
     line.append(f" ({reason.score:.3g}")
-    line.append(f", {reason.similarity:.0%} alike)" if reason.note_tag != reason.profile_tag else ")")
-    return line
+    return line.append(f", {reason.similarity:.0%} alike)" if reason.note_tag != reason.profile_tag else ")")
 
 
-def _deeds(reason: Reason) -> Text:
-    if not reason.actions:
+def _deeds(actions: Sequence[ActionRef]) -> Text:
+    """``you liked note-12 and 2 more: ``, the strongest action first."""
+    if not actions:
         return Text("of your profile: ")
-    first = reason.actions[0]
-    text = Text(f"you {VERBS.get(first.action, first.action)} ")
+    first = min(actions, key=lambda action: list(VERBS).index(action.action))
+    text = Text(f"you {VERBS[first.action]} ")
     text.append(shown(first.note_id), style="magenta")
-    others = len({action.note_id for action in reason.actions} - {first.note_id})
+    others = len({action.note_id for action in actions} - {first.note_id})
     return text.append(f" and {others} more: " if others else ": ")

@@ -33,6 +33,7 @@ def test_a_recall_reads_as_notes_with_their_reasons(world):
     assert lines[1].split()[:2] == ["1", "n-12"] and "shoes, 3 h old, by fresh #1, tag_embedding #1, tag_index #1" in lines[1]
     assert lines[2].strip() == "because you liked liked: crimson running shoes (2)"
     assert "because you liked liked: crimson running shoes ≈ navy running shoes (" in lines[4] and "% alike)" in lines[4]
+    assert lines[6].strip().startswith("nearest, you liked liked: crimson running shoes ≈ jasmine tea (")
     assert lines[-1] == "left out: 1 seen (the reader acted on it before)"
 
 
