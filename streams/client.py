@@ -10,6 +10,7 @@ from schemas.settings import Settings
 
 log = logging.getLogger(__name__)
 ASK_S = 10.0
+APPEARS_S = 2.0
 SAME_ERROR_EVERY_S = 30.0
 
 
@@ -69,15 +70,21 @@ def ask_topic(admin: Any, topic: str, timeout_s: float = ASK_S) -> Any:
 def topic_uuid(admin: Any, topic: str, timeout_s: float = ASK_S) -> str:
     """Kafka's id of a topic, as text; a topic deleted and created again gets another.
 
+    A topic that is unknown is asked for again for ``APPEARS_S``: a broker usually answers a creation before it can describe the topic.
+
     Raises:
         MissingPrerequisite: the topic does not exist.
         Transient: no broker answers.
     """
     from confluent_kafka import KafkaError, KafkaException
 
-    try:
-        return str(ask_topic(admin, topic, timeout_s).result(timeout=timeout_s + 5).topic_id)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise MissingPrerequisite(f"topic {topic} does not exist; run `tagstream topics create`") from None
-        raise Transient("kafka", error.args[0].str()) from None
+    until = time.monotonic() + APPEARS_S
+    while True:
+        try:
+            return str(ask_topic(admin, topic, timeout_s).result(timeout=timeout_s + 5).topic_id)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise Transient("kafka", error.args[0].str()) from None
+            if time.monotonic() > until:
+                raise MissingPrerequisite(f"topic {topic} does not exist; run `tagstream topics create`") from None
+            time.sleep(0.05)

@@ -8,7 +8,7 @@ from msgspec import Struct
 from schemas.errors import MissingPrerequisite, Transient
 from schemas.settings import Settings
 from schemas.topics import Topic
-from streams.client import ASK_S, admin_client
+from streams.client import ASK_S, admin_client, topic_uuid
 
 
 class TopicState(Struct, frozen=True):
@@ -21,7 +21,10 @@ class TopicState(Struct, frozen=True):
 
 
 def create_topics(settings: Settings, topics: Sequence[Topic], *, replication: int = -1) -> list[str]:
-    """Creates those that do not exist; existing ones stay as they are. ``replication`` -1 is the broker's default.
+    """Creates those that do not exist and waits until they can be described; existing ones stay as they are.
+
+    Args:
+        replication: copies of each partition; -1 is the broker's default.
 
     Returns:
         Names of the topics that were created now.
@@ -54,6 +57,8 @@ def create_topics(settings: Settings, topics: Sequence[Topic], *, replication: i
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise Transient("kafka", error.args[0].str()) from None
+    for name in created:
+        topic_uuid(admin, name)
     return created
 
 
