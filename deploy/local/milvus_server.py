@@ -14,7 +14,6 @@ import lzma
 import os
 import re
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,11 +69,28 @@ def url(ports: Mapping[str, int]) -> str:
 
 def answers(uri: str) -> bool:
     """Whether the server lists its collections, through its REST face: proxy and coordinators are up."""
+    return _ask(f"{uri}/v1/vector/collections") is not None
+
+
+def has_recovered(uri: str) -> bool:
+    """Whether every collection that was loaded before the restart can be searched again; after a kill that takes ``SESSION_TTL_S``."""
+    collections = _ask(f"{uri}/v1/vector/collections")
+    return collections is not None and not any(_is_loading(uri, name) for name in collections)
+
+
+def _is_loading(uri: str, collection: str) -> bool:
+    described = _ask(f"{uri}/v1/vector/collections/describe?collectionName={collection}")
+    return isinstance(described, dict) and described.get("load") == "LoadStateLoading"
+
+
+def _ask(address: str) -> Any:
+    """What the server's REST face answers; None where it does not or refuses."""
     try:
-        with urllib.request.urlopen(f"{uri}/v1/vector/collections", timeout=2.0) as reply:  # noqa: S310 - http by construction
-            return bool(json.load(reply).get("code") == 200)
+        with urllib.request.urlopen(address, timeout=2.0) as reply:  # noqa: S310 - http by construction
+            answer = json.load(reply)
     except (OSError, ValueError):
-        return False
+        return None
+    return (answer.get("data") or []) if answer.get("code") == 200 else None
 
 
 def _packaged_data() -> Path:
@@ -132,4 +148,4 @@ def _etcd(ports: Mapping[str, int]) -> dict[str, str]:
     }
 
 
-MILVUS = Part("milvus", PORTS, prepare, url, answers, stop_grace_s=GRACEFUL_STOP_S + 3.0)
+MILVUS = Part("milvus", PORTS, prepare, url, answers, has_recovered, stop_grace_s=GRACEFUL_STOP_S + 3.0)

@@ -19,7 +19,8 @@ class Part(Struct, frozen=True):
     """One server of the local stack.
 
     ``prepare(directory, ports, say)`` fetches what the server needs, writes its configuration under ``directory`` and returns what to run;
-    it raises ``MissingPrerequisite``. ``answers(url)`` is one real call that returns within about two seconds.
+    it raises ``MissingPrerequisite``. ``answers(url)`` is one real call that returns within about two seconds; ``has_recovered(url)``
+    asks, after a start, whether what was stored before is served again.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Part(Struct, frozen=True):
     prepare: Callable[[Path, Mapping[str, int], Say], Launch]
     url: Callable[[Mapping[str, int]], str]
     answers: Callable[[str], bool]
+    has_recovered: Callable[[str], bool] = lambda _url: True
     ready_within_s: float = 120.0
     stop_grace_s: float = 15.0
 

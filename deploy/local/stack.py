@@ -136,7 +136,7 @@ class Stack:
     def _wait_until_ready(self, part: Part, process: Process, url: str) -> None:
         deadline = time.monotonic() + part.ready_within_s
         while not self._abandoned.is_set():
-            if part.answers(url):
+            if part.answers(url) and part.has_recovered(url):
                 return
             if not process.alive:
                 raise Transient(part.name, f"it stopped while starting; see {self._log(part)}{_last_line(self._log(part))}")
