@@ -1,6 +1,8 @@
 """Metrics under the names of ``schemas/metrics.py``, in Prometheus format. Nothing leaves the process unless a port is set."""
 
+from threading import Thread
 from typing import get_args
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client import Counter as PrometheusCounter
@@ -56,11 +58,10 @@ class Metrics:
         """All metrics in Prometheus text format."""
         return generate_latest(self.registry).decode()
 
-    def serve(self, port: int) -> None:
-        """Serves ``/metrics`` on ``port`` from a daemon thread; port 0 serves nothing.
+    def serve(self, port: int) -> tuple[WSGIServer, Thread] | None:
+        """Serves ``/metrics`` on ``port`` from a daemon thread; port 0 serves nothing and gives None.
 
         Raises:
             OSError: the port is taken.
         """
-        if port:
-            start_http_server(port, registry=self.registry)
+        return start_http_server(port, registry=self.registry) if port else None
