@@ -155,7 +155,7 @@ def export_encoder(name: str, source: Path, digest: str, precision: Precision, t
     unknown = _write_tokenizer(source, target / "tokenizer.json")
     max_tokens = read_max_tokens(source, config)
     if (shape := read_shape(config)) and (source / "model.safetensors").exists():
-        _build(source, shape, precision, target)
+        _build(source, shape, target, precision, max_tokens)
     elif precision == "int8":
         raise BadSetting(
             f"tag_encoder_precision: int8 is for {', '.join(SUPPORTED)} with model.safetensors, not {config.get('model_type')}"
@@ -181,7 +181,7 @@ def export_encoder(name: str, source: Path, digest: str, precision: Precision, t
     return manifest
 
 
-def _build(source: Path, shape: "Shape", precision: Precision, target: Path) -> None:
+def _build(source: Path, shape: "Shape", target: Path, precision: Precision, max_tokens: int) -> None:
     from models.encoder_graph import build_graph, measure_smoothing, read_weights, save_graph
 
     weights = read_weights(source / "model.safetensors")
@@ -190,6 +190,7 @@ def _build(source: Path, shape: "Shape", precision: Precision, target: Path) -> 
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(target / "tokenizer.json"))
+        tokenizer.enable_truncation(max_tokens)
         smoothing = measure_smoothing(model, linear, [tokenizer.encode(text).ids for text in CALIBRATION])
         model, _ = build_graph(weights, shape, smoothing)
     save_graph(model, target / "model.onnx")
