@@ -37,7 +37,8 @@ class Similarity:
         row = {text: number for number, text in enumerate(texts)}
         self._liked = list(liked)
         self._column = {text: number for number, text in enumerate(dict.fromkeys(note_tags))}
-        self._cosines = vectors[[row[text] for text in self._liked]] @ vectors[[row[text] for text in self._column]].T
+        of_profile, of_notes = (vectors[[row[text] for text in side]] for side in (self._liked, self._column))
+        self._cosines = np.einsum("ik,jk->ij", of_profile, of_notes)  # too small for the threads that a BLAS product would start
         self._values = self._cosines * np.array(list(liked.values()))[:, None]
 
     def nearest(self, note_tag: str) -> Reason | None:
