@@ -220,7 +220,7 @@ def _joined(tagged: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Words with a prefix that rjieba leaves alone put together with what it negates or qualifies."""
     held = ""
     for word, kind in tagged:
-        if held and has_han(word) and len(word) <= 3 and kind[:1] in "nva":
+        if held and has_han(word) and 2 <= len(word) <= 3 and kind[:1] in "nva":
             yield held + word, "l"
             held = ""
             continue

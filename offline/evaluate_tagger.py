@@ -106,8 +106,11 @@ def score_answers(answers: Sequence[Sequence[str]], golds: Sequence[Gold], encod
     return {name: total.figures() for name, total in sums.items() if total.notes}
 
 
-def dimension_accuracy(answers: Sequence[NoteTags], golds: Sequence[Gold], handbook: Handbook, encoder: TagEncoder) -> float:
-    """Share of softly matched tags whose dimension is one of the two of the category nearest to what the person called it."""
+def dimension_accuracy(answers: Sequence[NoteTags], golds: Sequence[Gold], handbook: Handbook, encoder: TagEncoder) -> float | None:
+    """Share of softly matched tags whose dimension is one of the two of the category nearest to what the person called it.
+
+    People name dimensions in their own words, so this is a lower bound. None where the gold tags have no dimension.
+    """
     right = total = 0
     for answer, gold in zip(answers, golds, strict=True):
         book = handbook.category(gold.category)
@@ -122,7 +125,7 @@ def dimension_accuracy(answers: Sequence[NoteTags], golds: Sequence[Gold], handb
             shared = set(words_of(called)) & set(words_of(mine.replace("_", " ")))
             right += mine in {ids[place] for place in nearest} or bool(shared)
             total += 1
-    return round(right / max(total, 1), 4)
+    return round(right / total, 4) if total else None
 
 
 def evaluate(notes: Sequence[NoteEvent], golds: Sequence[Gold], tagger: HandbookTagger, encoder: TagEncoder) -> dict[str, Any]:
@@ -254,6 +257,7 @@ def _show(report: dict[str, Any]) -> None:
                 scores = [f"{row[f'{kind}_{of}']:.3f}" for kind in ("exact", "soft") for of in ("precision", "recall", "f1")]
                 table.add_row(method, language, f"{row['tags_per_note']:.1f}", *scores)
         console.print(table)
+        dimensions = figures["dimension_accuracy"]
         console.print(
-            f"dimension accuracy (of two) {figures['dimension_accuracy']:.3f}, category accuracy {figures['category_accuracy']:.3f}"
+            f"dimension accuracy {'not given' if dimensions is None else dimensions}, category accuracy {figures['category_accuracy']}"
         )
