@@ -79,6 +79,8 @@ def _searchable(found: Inspected, record: NoteRecord, stores: RecallStores) -> I
             return replace(found, state="recallable")
     except Transient as error:
         return replace(found, why_not=[WhyNot("not_known", f"whether a search finds its vector: {error}")])
+    if not record.tags:
+        return replace(found, why_not=[WhyNot("no_tags", "it has no tags, so only its age recalls it")])
     return replace(found, why_not=[WhyNot("not_searchable_yet", "no search finds its vector yet; its tags and its age may recall it")])
 
 

@@ -165,7 +165,15 @@ def explain_all(chosen: Sequence[Ranked], context: Context) -> list[list[Reason]
     near_tags = [text for note_id in near for text in tags[note_id]]
     similarity = Similarity(context.encoder, context.reader.top(TAGS_ENCODED), near_tags) if near_tags else None
     actions = actions_behind(context.reader.profile, context.notes.tags_of)
-    return [explain(tags[one.note_id], context.reader.liked, actions, similarity if one.note_id in near else None) for one in chosen]
+    return [
+        explain(tags[one.note_id], context.reader.liked, actions, similarity if one.note_id in near else None) if matched(one) else []
+        for one in chosen
+    ]
+
+
+def matched(one: Ranked) -> bool:
+    """Whether anything but its age proposed the note."""
+    return any(part.name != "fresh" for part in one.channels)
 
 
 def texts(record: NoteRecord | None) -> list[str]:

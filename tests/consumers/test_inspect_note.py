@@ -147,6 +147,9 @@ def test_a_note_whose_vector_is_not_there_yet_is_tagged(world, log, monkeypatch)
     found = inspect("n", world.stores, log.find)
     assert (found.state, reasons(found)) == ("tagged", ["not_searchable_yet"])
 
+    world.note("bare")
+    assert reasons(inspect("bare", world.stores, log.find)) == ["no_tags"]
+
     def down(_):
         raise Transient("milvus", "connection refused")
 

@@ -101,6 +101,12 @@ def test_without_explain_reasons_are_empty_and_nothing_is_encoded_for_them(runne
     assert runner.encoder.calls == 1
 
 
+def test_what_only_its_age_recalled_has_no_reason(runner):
+    assert all(result.reasons == [] for result in runner.recall("u", channels=("fresh",), explain=True).results)
+    by_channel = {result.note_id: result.reasons for result in runner.recall("u", channels=("tag_index", "fresh"), explain=True).results}
+    assert by_channel["exact"] and by_channel["similar"] == by_channel["other"] == []
+
+
 def test_a_reader_without_profile_gets_the_newest_notes_and_needs_no_encoder(runner):
     runner.encoder.calls = 0
     answer = runner.recall("nobody", explain=True)
