@@ -8,7 +8,7 @@ row. Ours includes what the bare calls leave out: checks of dimension and finite
 import time
 import uuid
 from collections.abc import Callable
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 import msgspec
@@ -31,7 +31,7 @@ K = 100
 
 
 def run() -> list[Row]:
-    """Upserts per second over all batches, and p50 and p99 of a search for the newest 24 hours."""
+    """Upserts per second in the median batch, and p50 and p99 of a search for the newest 24 hours."""
     settings = msgspec.structs.replace(load(), namespace=f"bench{uuid.uuid4().hex[:8]}")
     ours, raw = MilvusNoteIndex(settings, "ours"), MilvusNoteIndex(settings, "raw")
     client = milvus_client(settings)
@@ -71,21 +71,21 @@ def _upserts(settings: Settings, ours: MilvusNoteIndex, client: Any, puts: list[
     for batch in batches[:WARM]:
         for write in sides.values():
             write(batch)
-    spent = dict.fromkeys(sides, 0.0)
+    took: dict[str, list[float]] = {side: [] for side in sides}
     for number, batch in enumerate(batches):
         for side in ("ours", "raw") if number % 2 else ("raw", "ours"):
             started = time.perf_counter()
             sides[side](batch)
-            spent[side] += time.perf_counter() - started
-    total = NOTES * PASSES
+            took[side].append(time.perf_counter() - started)
     return [
         Row(
             what=f"index upserts, dimension {DIMENSION}, batches of {BATCH_ROWS}, both collections",
             unit="notes/s",
-            ours=total / spent["ours"],
-            peer=total / spent["raw"],
+            ours=BATCH_ROWS / median(took["ours"]),
+            peer=BATCH_ROWS / median(took["raw"]),
             peer_name="pymilvus upserts of the same prebuilt rows into the same two kinds of collection",
             ratio_at_least=0.7,
+            note="rate of the median batch: now and then the server holds a batch of either side for a second",
         )
     ]
 

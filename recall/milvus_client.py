@@ -18,9 +18,9 @@ def milvus_client(settings: Settings) -> Any:
     Raises:
         Transient: when the server does not answer within a few seconds.
     """
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it prints a traceback for every error that it raises anyway
     from pymilvus import MilvusClient
 
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it prints a traceback for every error that it raises anyway
     with milvus_errors(f"{redacted(settings.milvus_uri)}: "):
         return MilvusClient(uri=settings.milvus_uri, token=settings.milvus_token, timeout=CONNECT_TIMEOUT_S)
 

@@ -9,6 +9,7 @@ Each pair stands behind the aliases ``tag_vectors`` and ``fresh_tag_vectors``; a
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -90,19 +91,9 @@ class MilvusNoteIndex:
             BundleMismatch: when the collection holds vectors of another dimension.
             Transient: when Milvus does not answer.
         """
-        client = self._connected()
-        for kind in (MAIN, FRESH):
-            name = self._name(kind)
-            with milvus_errors():
-                if not client.has_collection(name, timeout=WRITE_TIMEOUT_S):
-                    self._create_collection(name, dimension)
-                held = self._described_dimension(name)
-                if held != dimension:
-                    raise BundleMismatch(f"collection {name} holds vectors of dimension {held}, the tag encoder gives {dimension}")
-                if not client.list_indexes(name, field_name="vector", timeout=WRITE_TIMEOUT_S):
-                    self._create_index(name, kind)
-                client.load_collection(name, timeout=CREATE_TIMEOUT_S)
-                self._point_alias(collection(self._settings.namespace, kind), name, move=False)
+        self._connected()
+        with ThreadPoolExecutor(2) as both:  # loading a new collection is seconds of waiting
+            list(both.map(lambda kind: self._make_ready(kind, dimension), (MAIN, FRESH)))
         self._dimension = dimension
 
     def activate(self) -> None:
@@ -226,6 +217,19 @@ class MilvusNoteIndex:
     def _described_dimension(self, name: str) -> int:
         fields = self._client.describe_collection(name, timeout=WRITE_TIMEOUT_S)["fields"]
         return next(int(field["params"]["dim"]) for field in fields if field["name"] == "vector")
+
+    def _make_ready(self, kind: str, dimension: int) -> None:
+        name = self._name(kind)
+        with milvus_errors():
+            if not self._client.has_collection(name, timeout=WRITE_TIMEOUT_S):
+                self._create_collection(name, dimension)
+            held = self._described_dimension(name)
+            if held != dimension:
+                raise BundleMismatch(f"collection {name} holds vectors of dimension {held}, the tag encoder gives {dimension}")
+            if not self._client.list_indexes(name, field_name="vector", timeout=WRITE_TIMEOUT_S):
+                self._create_index(name, kind)
+            self._client.load_collection(name, timeout=CREATE_TIMEOUT_S)
+            self._point_alias(collection(self._settings.namespace, kind), name, move=False)
 
     def _create_collection(self, name: str, dimension: int) -> None:
         from pymilvus import DataType
