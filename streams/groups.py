@@ -9,7 +9,8 @@ from streams.client import ASK_S, admin_client
 def group_ids(settings: Settings, job: str) -> list[str]:
     """The groups of a job under the namespace; a job that builds a bundle has one group per bundle version."""
     prefix = f"{settings.namespace}.tagstream-{job}" if settings.namespace else f"tagstream-{job}"
-    found = admin_client(settings).list_consumer_groups(request_timeout=ASK_S).result().valid
+    admin = admin_client(settings)  # held: the answers of a client that is collected never come
+    found = admin.list_consumer_groups(request_timeout=ASK_S).result(timeout=ASK_S + 5).valid
     return sorted(group.group_id for group in found if group.group_id == prefix or group.group_id.startswith(prefix + "-"))
 
 
@@ -18,8 +19,9 @@ def assigned(settings: Settings, job: str) -> bool:
     groups = group_ids(settings, job)
     if not groups:
         return False
-    described = admin_client(settings).describe_consumer_groups(groups, request_timeout=ASK_S)
-    members = [member for answer in described.values() for member in answer.result().members]
+    admin = admin_client(settings)
+    described = admin.describe_consumer_groups(groups, request_timeout=ASK_S)
+    members = [member for answer in described.values() for member in answer.result(timeout=ASK_S + 5).members]
     return any(member.assignment and member.assignment.topic_partitions for member in members)
 
 
