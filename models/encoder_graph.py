@@ -4,7 +4,8 @@ No mask and no padding (texts of one length), one product for queries, keys and 
 
 ``int8`` multiplies 8-bit integers: a weight column has one scale, an activation row (one token) has its own, found as the row goes by, so a
 text's vector never depends on its batch (a scale per tensor, as onnxruntime's dynamic quantisation has, would make it so). Channels that
-are large everywhere are scaled down first and their weights up (SmoothQuant, Xiao et al. 2023), with factors measured on a few texts.
+are large everywhere are scaled down first and their weights up (SmoothQuant, Xiao et al. 2023), and the few largest of all are multiplied
+in float32 beside the others (LLM.int8(), Dettmers et al. 2022); which and by how much is measured on a few texts.
 """
 
 import math
@@ -22,7 +23,8 @@ Built = tuple[ModelProto, dict[str, tuple[str, Array]]]
 _MICROSOFT = "com.microsoft"
 _MIDDLE = 128
 SUPPORTED = ("bert", "roberta", "xlm-roberta", "camembert")
-SMOOTHING = 0.5
+SMOOTHING = 0.4
+KEPT_SHARE = 1 / 12
 
 
 class Shape(Struct, frozen=True):
@@ -34,12 +36,20 @@ class Shape(Struct, frozen=True):
     first_position: int
 
 
+class Scaling(Struct, frozen=True):
+    """How the input channels of a linear layer are quantised. ``factors``: what each is divided by, shape (channels,); ``kept``: indices of
+    those that stay float32."""
+
+    factors: Array
+    kept: NDArray[np.int64]
+
+
 class Graph(Struct):
     """A graph being written: what it is made from, nodes in order, constants, and input and weight of every linear layer by its name."""
 
     weights: Mapping[str, Array]
     shape: Shape
-    smoothing: Mapping[str, Array] | None
+    scaling: Mapping[str, Scaling] | None
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
     linear: dict[str, tuple[str, Array]] = field(default_factory=dict)
@@ -85,18 +95,18 @@ def read_weights(path: Path) -> dict[str, Array]:
     return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
 
 
-def build_graph(weights: Mapping[str, Array], shape: Shape, smoothing: Mapping[str, Array] | None = None) -> Built:
+def build_graph(weights: Mapping[str, Array], shape: Shape, scaling: Mapping[str, Scaling] | None = None) -> Built:
     """The graph ``ids (texts, tokens) int64 -> hidden (texts, tokens, dimension)``.
 
     Args:
         weights: tensors by their names in transformers.
         shape: layers and heads.
-        smoothing: None for float32; for int8 what to divide each input channel by, by linear layer (``measure_smoothing``).
+        scaling: None for float32; for int8 how to quantise, by linear layer (``measure_scaling``).
 
     Returns:
         The model, and by linear layer the tensor that enters it and its weight.
     """
-    graph = Graph(weights, shape, smoothing)
+    graph = Graph(weights, shape, scaling)
     hidden = _embed(graph)
     for number in range(shape.layers):
         hidden = _layer(graph, f"encoder.layer.{number}.", hidden)
@@ -173,15 +183,16 @@ def _dense(graph: Graph, name: str, hidden: str) -> str:
 def _linear(graph: Graph, name: str, weight: Array, hidden: str) -> str:
     """``hidden @ weight.T`` without bias; ``weight`` is (out, in) as transformers keeps it."""
     graph.linear[name] = (hidden, weight)
-    if graph.smoothing is None:
+    if graph.scaling is None:
         product: str = graph.add("MatMul", hidden, graph.constant(name + ".weight", weight.T))
         return product
-    factors = graph.smoothing[name]
-    columns = weight.T * factors[:, None]
+    scaling = graph.scaling[name]
+    multipliers = 1.0 / scaling.factors
+    columns = weight.T * scaling.factors[:, None]
+    multipliers[scaling.kept] = columns[scaling.kept] = 0.0
     scales = np.maximum(np.abs(columns).max(axis=0), 1e-12) / 127.0
     flat = graph.add("Reshape", hidden, graph.scalars(name + ".flat", -1, weight.shape[1]))
-    smooth = graph.add("Mul", flat, graph.constant(name + ".smooth", (1.0 / factors).astype(np.float32)))
-    rows, steps = _quantise_rows(graph, name, smooth)
+    rows, steps = _quantise_rows(graph, name, graph.add("Mul", flat, graph.constant(name + ".multipliers", multipliers.astype(np.float32))))
     product = graph.add(
         "MatMulIntegerToFloat",
         rows,
@@ -191,8 +202,11 @@ def _linear(graph: Graph, name: str, weight: Array, hidden: str) -> str:
         graph.constant(name + ".middle", np.uint8(_MIDDLE)),
         domain=_MICROSOFT,
     )
+    kept = graph.add("Gather", flat, graph.constant(name + ".kept", scaling.kept), axis=1)
+    exact = graph.add("MatMul", kept, graph.constant(name + ".exact", weight.T[scaling.kept]))
+    total = graph.add("Add", graph.add("Mul", product, steps), exact)
     shape = graph.add("Concat", graph.add("Shape", hidden, start=0, end=2), graph.scalars(name + ".out", weight.shape[0]), axis=0)
-    unflat: str = graph.add("Reshape", graph.add("Mul", product, steps), shape)
+    unflat: str = graph.add("Reshape", total, shape)
     return unflat
 
 
@@ -209,8 +223,8 @@ def _quantise_rows(graph: Graph, name: str, rows: str) -> tuple[str, str]:
     return graph.add("QuantizeLinear", rows, by_row, middles, axis=0), steps
 
 
-def measure_smoothing(model: ModelProto, linear: Mapping[str, tuple[str, Array]], texts: Sequence[Sequence[int]]) -> dict[str, Array]:
-    """What to divide each input channel of each linear layer by, shape (channels,): sqrt(largest activation / largest weight).
+def measure_scaling(model: ModelProto, linear: Mapping[str, tuple[str, Array]], texts: Sequence[Sequence[int]]) -> dict[str, Scaling]:
+    """How to quantise the input channels of each linear layer.
 
     Args:
         model: the float32 graph.
@@ -229,11 +243,14 @@ def measure_smoothing(model: ModelProto, linear: Mapping[str, tuple[str, Array]]
         for tensor, value in zip(tensors, session.run(tensors, {"ids": np.array([ids], np.int64)}), strict=True):
             found = np.abs(value[0]).max(axis=0)
             largest[tensor] = np.maximum(largest.get(tensor, found), found)
-    return {name: _smoothing(largest[tensor], np.abs(weight).max(axis=0)) for name, (tensor, weight) in linear.items()}
+    return {name: _scaling(largest[tensor], np.abs(weight).max(axis=0)) for name, (tensor, weight) in linear.items()}
 
 
-def _smoothing(activation: Array, weight: Array) -> Array:
-    return np.maximum(np.maximum(activation, 1e-3) ** SMOOTHING / np.maximum(weight, 1e-4) ** (1.0 - SMOOTHING), 1e-3).astype(np.float32)
+def _scaling(activation: Array, weight: Array) -> Scaling:
+    """Factors balance the largest activation of a channel against its largest weight; kept are those largest after the division."""
+    factors = np.maximum(activation, 1e-3) ** SMOOTHING / np.maximum(weight, 1e-4) ** (1.0 - SMOOTHING)
+    kept = np.argsort(-activation / factors, kind="stable")[: max(1, round(KEPT_SHARE * activation.size))]
+    return Scaling(factors.astype(np.float32), np.sort(kept).astype(np.int64))
 
 
 def save_graph(model: ModelProto, path: Path) -> None:
