@@ -16,8 +16,9 @@ import numpy as np
 
 from benchmarks.report import Row
 from recall.milvus_client import milvus_client
-from recall.note_index import BATCH_ROWS, FRESH, HOUR_MS, MAIN, MilvusNoteIndex, now_ms, window_filter
+from recall.note_index import BATCH_ROWS, HOUR_MS, MilvusNoteIndex, now_ms, window_filter
 from recall.stores import Window
+from recall.tag_collections import FRESH, MAIN
 from schemas.keys import collection, note_key
 from schemas.settings import Settings, load
 from schemas.writes import PutVector

@@ -1,8 +1,8 @@
 """Removes everything a namespace left on the servers: what a demo or a trial makes for itself, it also takes away."""
 
 from recall.milvus_client import milvus_client, milvus_errors
-from recall.note_index import FRESH, MAIN
 from recall.redis_client import redis_client, redis_errors
+from recall.tag_collections import FRESH, MAIN
 from schemas.errors import BadSetting
 from schemas.keys import collection
 from schemas.settings import Settings

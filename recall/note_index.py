@@ -1,9 +1,9 @@
 """Nearest notes by their tag vectors: Milvus, and its exact twin in memory.
 
-Two collections per bundle version hold the same rows. ``tag_vectors`` (HNSW) has every note; ``fresh_tag_vectors`` (FLAT, exact) has
-those younger than ``fresh_hours``. A window that lies within the fresh ones is searched there: Milvus looks through segments that are
-not sealed yet by an interim IVF index that visits a part of its lists only, and with a narrow time filter most hits would be lost.
-Each pair stands behind the aliases ``tag_vectors`` and ``fresh_tag_vectors``; an index of bundle "" reads through them.
+Two collections per bundle version (``recall/tag_collections.py``) hold the same rows. ``tag_vectors`` (HNSW) has every note;
+``fresh_tag_vectors`` (FLAT, exact) has those younger than ``fresh_hours``; a writer clears it of older ones once an hour. A window that
+lies within the fresh ones is searched there: Milvus looks through segments that are not sealed yet by an interim IVF index that visits
+a part of its lists only, and with a narrow time filter most hits would be lost.
 """
 
 import threading
@@ -16,20 +16,13 @@ import numpy as np
 
 from recall.milvus_client import milvus_client, milvus_errors
 from recall.stores import Hit, Vector, Window
-from schemas.errors import BundleMismatch, PoisonBatch, Transient
+from recall.tag_collections import CREATE_TIMEOUT_S, FRESH, MAIN, WRITE_TIMEOUT_S, dimension_of, make_ready, point_alias
+from schemas.errors import BundleMismatch, PoisonBatch
 from schemas.keys import collection, note_key
 from schemas.settings import Settings
 from schemas.writes import DropVector, PutVector
 
-MAIN = "tag_vectors"
-FRESH = "fresh_tag_vectors"
-INDEX = {
-    MAIN: {"index_type": "HNSW", "metric_type": "IP", "params": {"M": 16, "efConstruction": 200}},
-    FRESH: {"index_type": "FLAT", "metric_type": "IP", "params": {}},
-}
 BATCH_ROWS = 500
-WRITE_TIMEOUT_S = 10.0
-CREATE_TIMEOUT_S = 60.0
 K_MAX = 16_384
 HOUR_MS = 3_600_000
 SLACK_MS = HOUR_MS
@@ -83,6 +76,7 @@ class MilvusNoteIndex:
         self._connecting = threading.Lock()
         self._client: Any = None
         self._dimension = 0
+        self._expired_at = 0
 
     def create(self, dimension: int) -> None:
         """Makes the collections, indexes and aliases that are absent and loads them; several processes may do so at once.
@@ -91,17 +85,22 @@ class MilvusNoteIndex:
             BundleMismatch: when the collection holds vectors of another dimension.
             Transient: when Milvus does not answer.
         """
-        self._connected()
+        client = self._connected()
+
+        def make(kind: str) -> None:
+            with milvus_errors():
+                make_ready(client, kind, self._name(kind), self._alias(kind), dimension)
+
         with ThreadPoolExecutor(2) as both:  # loading a new collection is seconds of waiting
-            list(both.map(lambda kind: self._make_ready(kind, dimension), (MAIN, FRESH)))
+            list(both.map(make, (MAIN, FRESH)))
         self._dimension = dimension
 
     def activate(self) -> None:
         """Points the aliases to this bundle's collections."""
-        self._connected()
+        client = self._connected()
         for kind in (MAIN, FRESH):
             with milvus_errors():
-                self._point_alias(collection(self._settings.namespace, kind), self._name(kind), move=True)
+                point_alias(client, self._alias(kind), self._name(kind), move=True)
 
     def upsert(self, puts: Sequence[PutVector]) -> None:
         if not puts:
@@ -119,6 +118,9 @@ class MilvusNoteIndex:
                     client.upsert(self._name(FRESH), fresh, timeout=WRITE_TIMEOUT_S)
                 if old:  # an update may have moved the note's publication back
                     client.delete(self._name(FRESH), ids=old, timeout=WRITE_TIMEOUT_S)
+        if self._clock() - self._expired_at >= HOUR_MS:
+            self.expire(horizon)
+            self._expired_at = self._clock()
 
     def drop(self, drops: Sequence[DropVector]) -> None:
         keys = list(dict.fromkeys(note_key(drop.note_id) for drop in drops))
@@ -201,6 +203,9 @@ class MilvusNoteIndex:
     def _name(self, kind: str) -> str:
         return collection(self._settings.namespace, kind, self._bundle)
 
+    def _alias(self, kind: str) -> str:
+        return collection(self._settings.namespace, kind)
+
     def _connected(self) -> Any:
         with self._connecting:
             if self._client is None:
@@ -209,78 +214,10 @@ class MilvusNoteIndex:
 
     def _known_dimension(self) -> int:
         if not self._dimension:
-            self._connected()
+            client = self._connected()
             with milvus_errors():
-                self._dimension = self._described_dimension(self._name(MAIN))
+                self._dimension = dimension_of(client, self._name(MAIN))
         return self._dimension
-
-    def _described_dimension(self, name: str) -> int:
-        fields = self._client.describe_collection(name, timeout=WRITE_TIMEOUT_S)["fields"]
-        return next(int(field["params"]["dim"]) for field in fields if field["name"] == "vector")
-
-    def _make_ready(self, kind: str, dimension: int) -> None:
-        name = self._name(kind)
-        with milvus_errors():
-            if not self._client.has_collection(name, timeout=WRITE_TIMEOUT_S):
-                self._create_collection(name, dimension)
-            held = self._described_dimension(name)
-            if held != dimension:
-                raise BundleMismatch(f"collection {name} holds vectors of dimension {held}, the tag encoder gives {dimension}")
-            if not self._client.list_indexes(name, field_name="vector", timeout=WRITE_TIMEOUT_S):
-                self._create_index(name, kind)
-            self._client.load_collection(name, timeout=CREATE_TIMEOUT_S)
-            self._point_alias(collection(self._settings.namespace, kind), name, move=False)
-
-    def _create_collection(self, name: str, dimension: int) -> None:
-        from pymilvus import DataType
-        from pymilvus.exceptions import MilvusException
-
-        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("pk", DataType.VARCHAR, max_length=32, is_primary=True)
-        schema.add_field("note_id", DataType.VARCHAR, max_length=256)
-        schema.add_field("author_id", DataType.VARCHAR, max_length=256)
-        schema.add_field("category", DataType.VARCHAR, max_length=32)
-        schema.add_field("published_at", DataType.INT64)
-        schema.add_field("occurred_at", DataType.INT64)
-        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
-        try:
-            self._client.create_collection(name, schema=schema, num_shards=1, consistency_level="Bounded", timeout=CREATE_TIMEOUT_S)
-        except MilvusException:
-            if not self._client.has_collection(name, timeout=WRITE_TIMEOUT_S):  # somebody else made it at the same time
-                raise
-
-    def _create_index(self, name: str, kind: str) -> None:
-        from pymilvus.exceptions import MilvusException
-
-        index = self._client.prepare_index_params()
-        index.add_index("vector", **INDEX[kind])
-        try:
-            self._client.create_index(name, index, timeout=CREATE_TIMEOUT_S)
-        except MilvusException:
-            if not self._client.list_indexes(name, field_name="vector", timeout=WRITE_TIMEOUT_S):
-                raise
-
-    def _point_alias(self, alias: str, name: str, *, move: bool) -> None:
-        from pymilvus.exceptions import MilvusException
-
-        if name == alias:
-            raise ValueError(f"{name} is an alias; a bundle version is needed to create or switch collections")
-        try:
-            self._client.create_alias(name, alias, timeout=WRITE_TIMEOUT_S)
-        except MilvusException as error:
-            held = self._alias_target(alias)
-            if held is None:
-                raise Transient("milvus", f"alias {alias} cannot be created: {error.message}") from error
-            if held != name and move:
-                self._client.alter_alias(name, alias, timeout=WRITE_TIMEOUT_S)
-
-    def _alias_target(self, alias: str) -> str | None:
-        from pymilvus.exceptions import MilvusException
-
-        try:
-            return str(self._client.describe_alias(alias, timeout=WRITE_TIMEOUT_S)["collection_name"])
-        except MilvusException:
-            return None
 
 
 class MemoryNoteIndex:

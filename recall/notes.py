@@ -29,11 +29,9 @@ from schemas.writes import PutNote
 ALL = "*"
 TOKEN_BYTES = 8
 ATTEMPTS = 16
-# KEYS[1] record; ARGV[1] token it was decided against ("" = absent), ARGV[2] new value. Answers false when it holds now, else the rival.
+# KEYS[1] record; ARGV[1] token it was decided against ("" = absent), ARGV[2] new value. Answers false when written, else the present value.
 COMPARE_AND_SET = """
-local held = redis.call('GETRANGE', KEYS[1], 0, 7)
-if held == string.sub(ARGV[2], 1, 8) then return false end
-if held == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) return false end
+if redis.call('GETRANGE', KEYS[1], 0, 7) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) return false end
 return redis.call('GET', KEYS[1])
 """
 _encode = msgspec.msgpack.Encoder().encode

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from recall.milvus_client import milvus_client
-from recall.note_index import FRESH, MAIN, MemoryNoteIndex, MilvusNoteIndex, now_ms, window_filter
+from recall.note_index import MemoryNoteIndex, MilvusNoteIndex, now_ms, window_filter
 from recall.stores import NoteIndex, Window
+from recall.tag_collections import FRESH, MAIN
 from schemas.errors import BundleMismatch, PoisonBatch, Transient
 from schemas.keys import collection, note_key
 from schemas.writes import DropVector, PutVector
@@ -238,6 +239,17 @@ def test_the_stored_row(shared: MilvusNoteIndex) -> None:
         }  # fmt: skip
         assert np.allclose(vector, axis(0))
     shared.drop([DropVector("row")])
+
+
+def test_a_writer_clears_the_fresh_ones_of_what_has_aged(shared: MilvusNoteIndex) -> None:
+    later = NOW + 100 * HOUR
+    writer = MilvusNoteIndex(shared._settings, "b1", clock=lambda: later)
+    shared.upsert([put("old", 0)])
+    assert until(lambda: nearest(shared, 0, DAY), ["old"]) == ["old"]
+    writer.upsert([put("new", 0, later)])
+    assert until(lambda: nearest(shared, 0, DAY), ["new"]) == ["new"], "searched in the fresh collection: by its own clock old is fresh"
+    assert until(lambda: sorted(nearest(writer, 0)), ["new", "old"]) == ["new", "old"], "the main collection keeps all"
+    shared.drop([DropVector("old"), DropVector("new")])
 
 
 def test_a_collection_nobody_made_is_transient(settings: Any) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from recall.milvus_client import milvus_client
-from recall.note_index import FRESH, HOUR_MS, MAIN, MilvusNoteIndex, now_ms
+from recall.note_index import HOUR_MS, MilvusNoteIndex, now_ms
 from recall.stores import Window
+from recall.tag_collections import FRESH, MAIN
 from schemas.keys import collection
 from schemas.writes import PutVector
 

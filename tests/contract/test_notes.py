@@ -170,7 +170,7 @@ def test_tagged_with_gives_the_newest_within_the_window(notes: Notes) -> None:
     assert listed(notes, "t", Window(10, 12)) == ["n012", "n011", "n010"]
     assert listed(notes, "t", Window(None, 1)) == ["n001", "n000"]
     assert listed(notes, "t", Window(98, None)) == ["n099", "n098"]
-    assert listed(notes, "t", Window(98, 97)) == listed(notes, "t", limit=0) == []
+    assert listed(notes, "t", Window(98, 97)) == listed(notes, "t", limit=0) == listed(notes, "t", limit=-1) == []
     hit = notes.tagged_with(["t"], OPEN, 1)["t"][0]
     assert (hit.score, hit.published_at) == (99.0, 99)
 
