@@ -26,6 +26,7 @@ def client_config(settings: Settings, **properties: Any) -> dict[str, Any]:
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 2000,
         "log.connection.close": False,
+        "log_level": 2,  # errors arrive at error_cb, which limits them
         "logger": log,
         "error_cb": quiet_errors(),
     }

@@ -96,10 +96,8 @@ class Engine(Generic[E]):
         try:
             yield
             self._commit(wait=True)
-        except BaseException:
-            self._ended = self._finisher.abandon = True
-            raise
         finally:
+            self._ended = self._finisher.abandon = True
             self._worker.shutdown()
             self._source.close()
 
@@ -185,13 +183,11 @@ class Engine(Generic[E]):
         self._progress.revoke(partitions)
 
     def _commit_when_due(self) -> None:
-        if self._source.commit_failed():
-            self._progress.forget_commits()
-        elif time.monotonic() - self._committed_at >= self._limits.commit_interval_s:
+        if time.monotonic() - self._committed_at >= self._limits.commit_interval_s:
             self._commit(wait=False)
 
     def _commit(self, *, wait: bool, partitions: Sequence[int] | None = None) -> None:
-        if wait and self._source.commit_failed():
+        if self._source.commit_failed():
             self._progress.forget_commits()
         positions = self._progress.to_commit(partitions)
         if positions and self._source.commit(positions, wait=wait):

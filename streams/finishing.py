@@ -27,6 +27,7 @@ E = TypeVar("E", bound=Event)
 R = TypeVar("R")
 CONFLICTS_BEFORE_PAUSE = 5
 FIRST_PAUSE_S = 0.1
+FLUSH_S = 2.0
 log = logging.getLogger(__name__)
 
 
@@ -178,7 +179,7 @@ class Finisher(Generic[E]):
     def _flush(self) -> None:
         with self._timed("flush"):
             try:
-                self._retry(self._publisher.flush)
+                self._retry(lambda: self._publisher.flush(FLUSH_S))
             except PublishFailed as error:
                 if any(topic == self._job.topic.dead_letters for topic, _ in error.refused):
                     raise DeadLettersExhausted(f"{self._job.name}: {error}") from error

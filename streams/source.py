@@ -23,6 +23,7 @@ MAX_POLL_INTERVAL_MS = 600_000
 IDENTITY_CHECK_S = 5.0
 ASK_S = 10.0
 ASK_FOR_S = 60.0
+COMMIT_S = 5.0
 MESSAGES = {
     "recreated": "%s/%d was deleted and created again since the last commit: reading the new topic from its start, offset %d",
     "truncated": "%s/%d ends before the committed offset: reading from its start, offset %d",
@@ -49,6 +50,9 @@ class KafkaSource:
         self._starts: dict[int, int] = {}
         self._paused = False
         self._commit_failed = False
+        self._answers = 0
+        self._held: list[Any] = []
+        self._rebalancing = False
 
     @property
     def source_id(self) -> str:
@@ -79,7 +83,9 @@ class KafkaSource:
         self._check_identity()
         consumer = self._consumer
         chunk: list[Any]
-        if eager:
+        if self._held:
+            chunk, self._held = self._held, []
+        elif eager:
             first = consumer.poll(timeout_s)
             chunk = [] if first is None else [first, *(consumer.consume(limit - 1, 0) if limit > 1 else ())]
         else:
@@ -98,11 +104,23 @@ class KafkaSource:
 
         offsets = [TopicPartition(self._topic, partition, offset, self._uuid) for partition, offset in positions.items()]
         try:
-            answers = self._consumer.commit(offsets=offsets, asynchronous=not wait)
+            if wait and self._rebalancing:
+                return not any(answer.error for answer in self._consumer.commit(offsets=offsets, asynchronous=False))
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+            return not wait or self._await_commit()
         except KafkaException as error:
             log.warning("%s: commit failed, the records will be read again: %s", self._topic, error.args[0].str())
             return False
-        return not wait or not any(answer.error for answer in answers)
+
+    def _await_commit(self) -> bool:
+        """Waits for the answer in bounded time, where a synchronous commit blocks up to 46 s while the broker is away."""
+        answers = self._answers
+        until = time.monotonic() + COMMIT_S
+        while self._answers == answers and time.monotonic() < until:
+            message = self._consumer.poll(0.05)
+            if message is not None:
+                self._held.append(message)
+        return self._answers != answers and not self.commit_failed()
 
     def commit_failed(self) -> bool:
         failed, self._commit_failed = self._commit_failed, False
@@ -197,6 +215,7 @@ class KafkaSource:
             for tp in self._consumer.position(self._partitions(partitions))
         }
         self._listener.on_lost(partitions)
+        self._held = [message for message in self._held if message.partition() not in partitions]
         self._consumer.incremental_unassign(self._partitions(partitions))
         self._assigned.difference_update(partitions)
         self._ended.difference_update(partitions)
@@ -243,12 +262,18 @@ class KafkaSource:
     def _give_up(self, partitions: list[Any], *, lost: bool) -> None:
         assert self._listener is not None
         numbers = [tp.partition for tp in partitions]
-        (self._listener.on_lost if lost else self._listener.on_revoke)(numbers)
+        self._rebalancing = True  # nothing can be polled in here, so commits have to be synchronous
+        try:
+            (self._listener.on_lost if lost else self._listener.on_revoke)(numbers)
+        finally:
+            self._rebalancing = False
+        self._held = [message for message in self._held if message.partition() not in numbers]
         self._consumer.incremental_unassign(partitions)
         self._assigned.difference_update(numbers)
         self._ended.difference_update(numbers)
 
     def _on_commit(self, error: Any, partitions: list[Any]) -> None:
+        self._answers += 1
         if error is not None or any(tp.error for tp in partitions):
             self._commit_failed = True
             log.info("%s: commit failed and is repeated: %s", self._topic, error or [tp.error for tp in partitions if tp.error])

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 
+import msgspec
 import pytest
 
 from schemas.codec import encode, version_headers
@@ -374,7 +375,7 @@ def test_a_stop_ends_after_the_batch_in_hand_is_committed():
 def test_failed_commits_are_repeated():
     house = House(40)
     engine = house.engine(Applying())
-    house.source.fail_commits(3)
+    house.source.fail_commits(4)  # one for each batch
     engine.run(Stop(), IDLE_S)
     assert sum(house.committed.values()) == 40
 
@@ -416,6 +417,44 @@ def test_partitions_lost_in_the_middle_of_a_batch_are_not_committed():
     engine.run(stop, IDLE_S)
     assert commits[0] == {2: 10}
     assert house.committed == {0: 10, 1: 10, 2: 10}  # read again under the new assignment
+
+
+def test_a_source_that_fails_while_a_dependency_is_down_ends_the_run():
+    down = threading.Event()
+
+    def handle(batch):
+        down.set()
+        raise Transient("redis", "away")
+
+    house = House(30, handle)
+    engine = house.engine()
+    poll = house.source.poll
+
+    def failing(limit, timeout_s, *, eager):
+        if down.is_set():
+            raise Aborted
+        return poll(limit, timeout_s, eager=eager)
+
+    house.source.poll = failing
+    with pytest.raises(Aborted):
+        engine.run(Stop(), IDLE_S)
+    assert house.committed == {}
+
+
+def test_records_polled_but_not_begun_go_to_the_next_owner():
+    house, store = House(30, batch_size=1000), Applying()
+    house.job = msgspec.structs.replace(house.job, batch_age_s=0.5)
+    first, second = house.engine(store), house.engine(store)
+    stop = Stop()
+    threads = [threading.Thread(target=engine.run, args=(stop, 0.3)) for engine in (first, second)]
+    threads[0].start()
+    while not len(first._filling):
+        time.sleep(0.001)
+    threads[1].start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(store.applied) == names(*range(30))
+    assert sum(house.committed.values()) == 30
 
 
 def test_two_members_share_the_work_and_hand_partitions_over_without_loss():

@@ -84,3 +84,13 @@ def test_a_late_finish_says_nothing_about_the_partition_that_came_back():
     progress.assign([0])
     progress.finish(late)
     assert progress.to_commit() == {}
+
+
+def test_a_later_batch_that_finishes_first_waits_for_the_earlier_one():
+    progress = Progress()
+    progress.assign([0, 1])
+    earlier, later = progress.take({0: 4}), progress.take({0: 9, 1: 3})
+    progress.finish(later)
+    assert progress.to_commit() == {1: 4}
+    progress.finish(earlier)
+    assert progress.to_commit() == {0: 10, 1: 4}
