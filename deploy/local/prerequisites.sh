@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks Python 3.11, Java 17 and Maven; on Debian and Ubuntu installs a missing Java or Maven, where that needs no password.
+# Checks Python 3.11, Java 17, Maven and libGL; on Debian and Ubuntu installs what is missing of the latter three, where that needs no password.
 set -euo pipefail
 
 other_way="or start the stack in containers (docker compose -f deploy/compose.yaml up) and set TAGSTREAM_KAFKA_BOOTSTRAP_SERVERS"
@@ -9,17 +9,20 @@ if ! python3.11 --version >/dev/null 2>&1; then
     exit 1
 fi
 
-# Kafka served by somebody else needs no Java here.
-if [ -n "${TAGSTREAM_KAFKA_BOOTSTRAP_SERVERS:-}" ]; then exit 0; fi
-
 missing=()
-java_release=$(java -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' | head -1) || true
-if [ "${java_release:-0}" -lt 17 ]; then missing+=(openjdk-17-jre-headless); fi
-if ! command -v mvn >/dev/null; then missing+=(maven); fi
+# Kafka served by somebody else needs no Java here.
+if [ -z "${TAGSTREAM_KAFKA_BOOTSTRAP_SERVERS:-}" ]; then
+    java_release=$(java -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' | head -1) || true
+    if [ "${java_release:-0}" -lt 17 ]; then missing+=(openjdk-17-jre-headless); fi
+    if ! command -v mvn >/dev/null; then missing+=(maven); fi
+fi
+# opencv-python is linked against libGL, which a machine without a display may lack.
+if [ "$(uname -s)" = Linux ] && ! PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | grep -q 'libGL\.so\.1'; then missing+=(libgl1 libglib2.0-0); fi
 if [ ${#missing[@]} -eq 0 ]; then exit 0; fi
 
+needs="Java 17 and Maven are needed for Kafka, libGL for OpenCV; missing: ${missing[*]}"
 if ! command -v apt-get >/dev/null; then
-    echo "Java 17 and Maven are needed for Kafka, missing: ${missing[*]}; install them, $other_way" >&2
+    echo "$needs; install them, $other_way" >&2
     exit 1
 fi
 if [ "$(id -u)" -eq 0 ]; then
@@ -27,10 +30,10 @@ if [ "$(id -u)" -eq 0 ]; then
 elif sudo -n true 2>/dev/null; then
     root=(sudo -n)
 else
-    echo "Java 17 and Maven are needed for Kafka, missing: ${missing[*]}; run: sudo apt-get install ${missing[*]} ($other_way)" >&2
+    echo "$needs; run: sudo apt-get install ${missing[*]} ($other_way)" >&2
     exit 1
 fi
 
-echo "installing with apt-get, because Kafka needs it: ${missing[*]}" >&2
+echo "installing with apt-get, because Kafka (Java, Maven) or OpenCV (libGL) needs it: ${missing[*]}" >&2
 "${root[@]}" apt-get update -q
 "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
