@@ -10,6 +10,7 @@ from consumers.recallable import RecallableWatch
 from consumers.stores import NoteStore, ProfileStore
 from models.roles import TagEncoder, Tagger
 from recall.note_index import MilvusNoteIndex, now_ms
+from recall.note_tags import RedisNoteTags
 from recall.notes import RedisNotes
 from recall.pointer import activate_if_none, active_bundle
 from recall.profiles import RedisProfiles
@@ -102,7 +103,7 @@ def build_update_profiles(settings: Settings, _: ExitStack) -> tuple[Job[Any], l
     job: Job[Any] = Job(
         name="update-profiles",
         topic=INTERACTIONS.within(settings.namespace),
-        handle=UpdateProfiles(profiles, RedisNotes(client, keys), settings).handle,
+        handle=UpdateProfiles(profiles, RedisNoteTags(client, keys), settings).handle,
         batch_size=settings.update_profiles_batch,
         batch_age_s=settings.update_profiles_batch_age_s,
     )

@@ -1,14 +1,14 @@
 """Interactions become reader profiles: groups a batch by reader, applies it to their records, returns the records to store."""
 
 import gc
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from msgspec import Struct
 
-from models.profile import pack_tags, rules_of
-from models.profile_update import GivenUp, Step, apply_steps, steps_by_reader, waiting_in
-from recall.stores import Held, Notes, Profiles
+from models.profile import rules_of
+from models.profile_update import GivenUp, Grouped, apply_actions, group_actions, waiting_in
+from recall.stores import Held, NoteTags, Profiles
 from schemas.codec import VERSION_HEADER, VERSIONS
 from schemas.events import Interaction
 from schemas.records import Headers, Received
@@ -52,9 +52,9 @@ class WaitingMessage(Struct, frozen=True):
 class UpdateProfiles:
     """The job ``update-profiles``. One event changes its reader's record at most once, whatever is delivered again."""
 
-    def __init__(self, profiles: Profiles, notes: Notes, settings: Settings) -> None:
+    def __init__(self, profiles: Profiles, tags: NoteTags, settings: Settings) -> None:
         self._profiles = profiles
-        self._notes = notes
+        self._tags = tags
         self._rules = rules_of(settings)
 
     def handle(self, batch: Sequence[Received[Interaction]]) -> list[Write]:
@@ -65,28 +65,33 @@ class UpdateProfiles:
             Transient: when Redis does not answer.
         """
         with _without_collections():
-            readers, of_events = steps_by_reader(batch, self._rules)
-            held = self._profiles.read(list(readers))
-            tags = self._tags(of_events, held)
-            return self._decide(readers, held, tags)
+            codes = self._rules.codes
+            events = [received.event for received in batch if received.event.action in codes]
+            held = self._profiles.read(list({event.user_id for event in events}))
+            wanted = {event.note_id for event in events}
+            wanted.update(*(waiting_in(record) for _, record in held.values() if record.waiting))
+            tags = self._tags.packed(list(wanted))
+            return self._decide(group_actions(batch, tags, self._rules), held, tags)
 
-    def _tags(self, of_events: Collection[str], held: Mapping[str, Held]) -> dict[str, bytes]:
-        """Packed tags of the notes that are known, for the events and for the actions that wait."""
-        wanted = set(of_events).union(*(waiting_in(record) for _, record in held.values() if record.waiting))
-        return {note_id: pack_tags(note.tags) for note_id, note in self._notes.get(list(wanted)).items()}
-
-    def _decide(self, readers: Mapping[str, Sequence[Step]], held: Mapping[str, Held], tags: Mapping[str, bytes]) -> list[Write]:
-        rules = self._rules
+    def _decide(self, grouped: Grouped, held: Mapping[str, Held], tags: Mapping[str, bytes]) -> list[Write]:
+        rules, ordered, untagged = self._rules, grouped.ordered, grouped.untagged
         writes: list[Write] = []
+        decided: dict[str, PutProfile] = {}
         skipped = 0
-        for user_id, steps in readers.items():
-            version, record = held[user_id]
-            outcome = apply_steps(record, steps, tags, rules)
-            skipped += outcome.skipped
-            if outcome.given_up:
-                writes += [GiveUp(WaitingMessage(user_id, lost), lost.reason, EXPLAINED[lost.reason]) for lost in outcome.given_up]
-            if outcome.applied or outcome.resolved:
-                writes.append(PutProfile(user_id, version, record, [step[-1] for step in steps]))
+        for place, readers in grouped.places.items():
+            for user_id, actions in readers.items():
+                version, record = held[user_id]
+                outcome = apply_actions(record, actions, tags, rules, place=place, known=user_id not in untagged, ordered=ordered)
+                skipped += outcome.skipped
+                if outcome.given_up:
+                    writes += [GiveUp(WaitingMessage(user_id, lost), lost.reason, EXPLAINED[lost.reason]) for lost in outcome.given_up]
+                if not outcome.applied and not outcome.resolved:
+                    continue
+                if user_id in decided:
+                    decided[user_id].events.extend(actions.events)
+                else:
+                    decided[user_id] = PutProfile(user_id, version, record, actions.events)
+        writes += decided.values()
         if skipped:
             writes.append(Skip("applied", skipped))
         return writes

@@ -27,8 +27,8 @@ REPEATED = ("impression", "click", "view", "comment", "share")
 CODES = {"impression": 0, "click": 1, "view": 2, "comment": 3, "share": 4, "like": 5, "favorite": 6, "unlike": 7, "unfavorite": 8}
 LIKE, FAVORITE, UNLIKE, UNFAVORITE = 5, 6, 7, 8
 
-Fact = tuple[str, int, int, bytes | None]
-"""An action as a record's tail keeps it: note_id, code, occurred_at, packed tags (None where the action adds nothing to them)."""
+Fact = tuple[str, int, int, bytes, bytes | None]
+"""An action as a record's tail keeps it: note_id, code, occurred_at, hash of the event id, packed tags (None where it adds nothing)."""
 TagsOf = Callable[[str], Sequence[Tag] | None]
 
 

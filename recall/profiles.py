@@ -4,22 +4,19 @@ A value is an 8-byte token and the packed record; the token is a hash of the pac
 token and is done, and a record that came to the same content by another way is no conflict: the decision holds for it as well.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Container, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import xxhash
-from msgspec import Struct
 
-from recall.redis_client import Client, redis_errors
+from recall.redis_client import Client, places_by_bucket, read_values, redis_errors
 from recall.stores import Held
 from schemas.keys import Keys
 from schemas.stored import ProfileRecord
 from schemas.writes import PutProfile
 
 TOKEN_BYTES = 8
-READ_KEYS = 2_000
 ROUND_BYTES = 4_000_000
 BYTES_PER_CACHED_READER = 8_192
 # KEYS: readers of one slot. ARGV: for each the token it was decided against ("" = absent) and the new value. Answers the places refused.
@@ -52,10 +49,12 @@ def unpack(value: bytes | None) -> Held:
     return Held(value[:TOKEN_BYTES], _decode(memoryview(value)[TOKEN_BYTES:]))
 
 
-class _Write(Struct):
-    put: PutProfile
-    key: str
-    value: bytes
+class _Call(NamedTuple):
+    """One script call: readers of one bucket."""
+
+    keys: list[str]
+    puts: list[PutProfile]
+    values: list[bytes]
 
 
 class RedisProfiles:
@@ -65,20 +64,20 @@ class RedisProfiles:
         """``cached_readers`` records of 8 KiB each on average stay in memory between calls: for the consumer that writes them. A record
         that was read is out of the cache until its write is acknowledged, so a failed write never leaves a changed one behind."""
         self._client: Any = client
-        self._keys = keys
-        self._cache = _Cache(cached_readers)
+        self._cache = _Cache(cached_readers, keys)
         self._script = ""
 
     def read(self, user_ids: Sequence[str]) -> dict[str, Held]:
         held: dict[str, Held] = {}
         missing: dict[str, str] = {}
+        take = self._cache.take
         for user_id in dict.fromkeys(user_ids):
-            found = self._cache.take(user_id)
+            found = take(user_id)
             if found is None:
-                missing[user_id] = self._keys.profile(user_id)
+                missing[user_id] = self._cache.key_of(user_id)
             else:
                 held[user_id] = found
-        for user_id, value in zip(missing, self._values(list(missing.values())), strict=True):
+        for user_id, value in zip(missing, read_values(self._client, list(missing.values())), strict=True):
             held[user_id] = unpack(value)
         return held
 
@@ -88,70 +87,53 @@ class RedisProfiles:
             refused += self._write_round(batch)
         return refused
 
-    def _values(self, keys: Sequence[str]) -> Iterator[bytes | None]:
-        """The values of the keys, in order; one MGET a bucket, so that each stays within a slot."""
-        for start in range(0, len(keys), READ_KEYS):
-            wanted = keys[start : start + READ_KEYS]
-            buckets = _by_bucket(wanted)
-            with redis_errors():
-                pipeline = self._client.pipeline(transaction=False)
-                for places in buckets.values():
-                    pipeline.execute_command("MGET", *(wanted[place] for place in places))
-                answers = pipeline.execute()
-            found: list[bytes | None] = [None] * len(wanted)
-            for places, values in zip(buckets.values(), answers, strict=True):
-                for place, value in zip(places, values, strict=True):
-                    found[place] = value
-            yield from found
-
-    def _rounds(self, puts: Sequence[PutProfile]) -> Iterator[list[list[_Write]]]:
-        """Writes by bucket, as many buckets at a time as fit into a round trip; packed only then, so that memory stays small."""
-        keys = [self._keys.profile(put.user_id) for put in puts]
-        batch: list[list[_Write]] = []
+    def _rounds(self, puts: Sequence[PutProfile]) -> Iterator[list[_Call]]:
+        """Script calls, as many at a time as fit into a round trip; records are packed only then, so that memory stays small."""
+        key_of = self._cache.key_of
+        keys = [key_of(put.user_id) for put in puts]
+        calls: list[_Call] = []
         size = 0
-        for places in _by_bucket(keys).values():
-            writes = []
+        for places in places_by_bucket(keys).values():
+            call = _Call([], [], [])
             for place in places:
                 value = pack(puts[place].record)
                 size += len(value)
-                writes.append(_Write(puts[place], keys[place], value))
+                call.keys.append(keys[place])
+                call.puts.append(puts[place])
+                call.values.append(value)
                 if size >= ROUND_BYTES:
-                    yield [*batch, writes]
-                    batch, writes, size = [], [], 0
-            if writes:
-                batch.append(writes)
-        if batch:
-            yield batch
+                    yield [*calls, call]
+                    calls, call, size = [], _Call([], [], []), 0
+            if call.keys:
+                calls.append(call)
+        if calls:
+            yield calls
 
-    def _write_round(self, batch: Sequence[Sequence[_Write]]) -> list[PutProfile]:
+    def _write_round(self, calls: Sequence[_Call]) -> list[PutProfile]:
         from redis.exceptions import NoScriptError
 
         with redis_errors():
             try:
-                answers = self._call(batch)
+                answers = self._send(calls)
             except NoScriptError:
                 self._script = ""
-                answers = self._call(batch)
+                answers = self._send(calls)
         refused = []
-        for writes, answer in zip(batch, answers, strict=True):
-            places = {place - 1 for place in answer}
-            for place, write in enumerate(writes):
-                if place in places:
-                    refused.append(write.put)
-                else:
-                    self._cache.keep(write.put.user_id, Held(write.value[:TOKEN_BYTES], write.put.record), len(write.value))
+        for call, answer in zip(calls, answers, strict=True):
+            lost = {place - 1 for place in answer}
+            refused += [call.puts[place] for place in sorted(lost)]
+            self._cache.keep(call.puts, call.values, lost)
         return refused
 
-    def _call(self, batch: Sequence[Sequence[_Write]]) -> list[list[int]]:
-        """One script call a bucket, all in one round trip."""
+    def _send(self, calls: Sequence[_Call]) -> list[list[int]]:
         if not self._script:
             self._script = self._client.script_load(COMPARE_AND_SET)
         pipeline = self._client.pipeline(transaction=False)
-        for writes in batch:
-            arguments: list[str | bytes] = [write.key for write in writes]
-            for write in writes:
-                arguments += (write.put.version, write.value)
-            pipeline.execute_command("EVALSHA", self._script, len(writes), *arguments)
+        for call in calls:
+            arguments: list[bytes] = []
+            for put, value in zip(call.puts, call.values, strict=True):
+                arguments += (put.version, value)
+            pipeline.execute_command("EVALSHA", self._script, len(call.keys), *call.keys, *arguments)
         answers: list[list[int]] = pipeline.execute()
         return answers
 
@@ -178,33 +160,43 @@ class MemoryProfiles:
 
 
 class _Cache:
-    """Records of the readers written last, bounded by readers and by the bytes of their values together."""
+    """Records of the readers written last, bounded by readers and by the bytes of their values together; and their keys."""
 
-    def __init__(self, readers: int) -> None:
+    def __init__(self, readers: int, keys: Keys) -> None:
         self._readers = readers
-        self._size = 0
+        self._keys = keys
+        self._bytes_left = readers * BYTES_PER_CACHED_READER
         self._held: dict[str, tuple[Held, int]] = {}
+        self._known_keys: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def key_of(self, user_id: str) -> str:
+        key = self._known_keys.get(user_id)
+        if key is None:
+            if len(self._known_keys) > self._readers:
+                self._known_keys.clear()
+            key = self._known_keys[user_id] = self._keys.profile(user_id)
+        return key
 
     def take(self, user_id: str) -> Held | None:
         found = self._held.pop(user_id, None)
         if found is None:
             return None
-        self._size -= found[1]
+        self._bytes_left += found[1]
         return found[0]
 
-    def keep(self, user_id: str, held: Held, size: int) -> None:
+    def keep(self, puts: Sequence[PutProfile], values: Sequence[bytes], lost: Container[int]) -> None:
+        """Keeps what was written, except the ``lost`` places."""
         if not self._readers:
             return
-        self.take(user_id)
-        self._held[user_id] = held, size
-        self._size += size
-        while len(self._held) > self._readers or self._size > self._readers * BYTES_PER_CACHED_READER:
-            self.take(next(iter(self._held)))
-
-
-def _by_bucket(keys: Sequence[str]) -> dict[str, list[int]]:
-    """Places of the keys by the hash tag they begin with."""
-    buckets: dict[str, list[int]] = defaultdict(list)
-    for place, key in enumerate(keys):
-        buckets[key[: key.index("}")]].append(place)
-    return buckets
+        held = self._held
+        for place, (put, value) in enumerate(zip(puts, values, strict=True)):
+            if place in lost:
+                continue
+            self.take(put.user_id)
+            held[put.user_id] = Held(value[:TOKEN_BYTES], put.record), len(value)
+            self._bytes_left -= len(value)
+        while self._bytes_left < 0 or len(held) > self._readers:
+            self.take(next(iter(held)))

@@ -4,6 +4,7 @@
 |---|---|---|
 | ``Profiles`` | ``recall.profiles.RedisProfiles`` | ``recall.profiles.MemoryProfiles`` |
 | ``Notes`` | ``recall.notes.RedisNotes`` | ``recall.notes.MemoryNotes`` |
+| ``NoteTags`` | ``recall.note_tags.RedisNoteTags`` | ``recall.note_tags.StoredNoteTags`` over ``MemoryNotes`` |
 | ``NoteIndex`` | ``recall.note_index.MilvusNoteIndex`` | ``recall.note_index.MemoryNoteIndex`` |
 
 Every method raises ``Transient`` when its server does not answer within the timeout.
@@ -78,6 +79,14 @@ class Notes(Protocol):
 
     def recent(self, categories: Sequence[str], window: Window, limit: int) -> list[Hit]:
         """Newest notes of the categories (``["*"]`` for all) within the window, newest first."""
+        ...
+
+
+class NoteTags(Protocol):
+    """Tags of notes for the profile job."""
+
+    def packed(self, note_ids: Sequence[str]) -> dict[str, bytes]:
+        """``models.profile.pack_tags`` of the notes that are known, deleted ones included; ``note_ids`` are distinct."""
         ...
 
 

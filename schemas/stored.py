@@ -39,7 +39,7 @@ class NoteRecord(Struct, array_like=True, omit_defaults=False):
 
 class PendingAction(Struct, array_like=True, gc=False):
     """An action that will count once its note has tags. ``raw`` and the coordinates are the original event's, for the dead letter if it
-    never counts. ``event``: hash of its event id, as in ``ProfileRecord.seen``; ``since``: the reader's stream time when it began to wait.
+    never counts. ``event``: hash of its event id, as in ``Profile.seen``; ``since``: the reader's stream time when it began to wait.
     """
 
     note_id: str
@@ -76,12 +76,14 @@ class Touched(Struct, array_like=True, gc=False):
 class Profile(Struct, array_like=True, gc=False):
     """A reader's profile: facts by note, least recently touched first; ``models/profile.py`` has the arithmetic.
 
-    ``newest``: latest ``occurred_at``, the reader's stream time. What falls out of ``notes`` leaves its score in ``residue`` (units
-    relative to ``landmark``, newest part at ``residue_at``) and a 4-byte hash in ``forgotten``.
+    ``newest``: latest ``occurred_at``, the reader's stream time. ``seen``: 8-byte hashes of the last 256 event ids, oldest first. What
+    falls out of ``notes`` leaves its score in ``residue`` (units relative to ``landmark``, newest part at ``residue_at``) and a 4-byte hash
+    in ``forgotten``.
     """
 
     newest: int = 0
     actions: int = 0
+    seen: bytes = b""
     notes: dict[str, Touched] = field(default_factory=dict)
     pending: list[PendingAction] = field(default_factory=list)
     residue: dict[str, float] = field(default_factory=dict)
@@ -94,12 +96,11 @@ class Profile(Struct, array_like=True, gc=False):
 class ProfileRecord(Struct, array_like=True, gc=False):
     """One reader (``Keys.profile``): a packed profile and the actions since, so that most writes only append.
 
-    ``seen``: 8-byte hashes of the last 256 event ids, oldest first. ``applied``: ``source/partition`` -> last offset applied. ``waiting``:
-    how many actions wait for tags. ``tail``: ``tail_length`` packed actions (``models.profile.Fact``) that ``settled``, the packed
-    ``Profile``, does not hold yet; ``settle_at``: the length at which they are settled.
+    ``applied``: ``source/partition`` -> last offset applied. ``waiting``: how many actions wait for tags. ``tail``: ``tail_length`` packed
+    actions (``models.profile.Fact``) that ``settled``, the packed ``Profile``, does not hold yet; ``settle_at``: the length at which they
+    are settled.
     """
 
-    seen: bytes = b""
     applied: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
     tail_length: int = 0

@@ -9,6 +9,7 @@ from consumers.stores import ProfileStore
 from consumers.update_profiles import UpdateProfiles
 from models.profile import scores_at
 from models.profile_update import open_profile
+from recall.note_tags import StoredNoteTags
 from recall.notes import MemoryNotes
 from recall.profiles import MemoryProfiles
 from schemas.codec import decoder
@@ -40,7 +41,7 @@ class Rig:
     def __init__(self, settings: Settings = EXACT) -> None:
         self.settings = settings
         self.profiles, self.notes = MemoryProfiles(), MemoryNotes()
-        self.job = UpdateProfiles(self.profiles, self.notes, settings)
+        self.job = UpdateProfiles(self.profiles, StoredNoteTags(self.notes), settings)
         self.store = ProfileStore(self.profiles)
 
     def run(self, *batch: Received[Interaction]) -> list[Write]:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from models.profile import pack_tags, rules_of
-from models.profile_update import apply_steps, steps_by_reader
+from models.profile_update import apply_actions, group_actions
 from recall.profiles import BYTES_PER_CACHED_READER, COMPARE_AND_SET, ROUND_BYTES, MemoryProfiles, RedisProfiles, pack, unpack
 from recall.redis_client import redis_client
 from recall.stores import Held, Profiles
@@ -27,8 +27,9 @@ RULES = rules_of(Settings())
 def acted(record: ProfileRecord, offset: int, action: Action = "click") -> ProfileRecord:
     event = Interaction(event_id=f"e{offset}", user_id="u", note_id="n1", action=action, occurred_at=offset)
     message = MemoryMessage(topic="interactions", partition=0, offset=offset, value=b"{}")
-    steps, _ = steps_by_reader([Received(event, "interactions@1", 0, offset, message)], RULES)
-    apply_steps(record, steps["u"], TAGS, RULES)
+    grouped = group_actions([Received(event, "interactions@1", 0, offset, message)], TAGS, RULES)
+    for place, readers in grouped.places.items():
+        apply_actions(record, readers["u"], TAGS, RULES, place=place, known=True)
     return record
 
 
@@ -150,10 +151,10 @@ def test_a_server_that_forgot_the_script_gets_it_again(settings: Settings) -> No
 def test_the_cache_is_bounded_by_readers_and_by_bytes(settings: Settings) -> None:
     profiles = RedisProfiles(redis_client(settings), Keys(settings.namespace, "b1"), 4)
     assert profiles.write([PutProfile(f"u{number}", b"", ProfileRecord(tail_length=1)) for number in range(9)]) == []
-    assert len(profiles._cache._held) == 4
+    assert len(profiles._cache) == 4
     large = b"x" * (BYTES_PER_CACHED_READER * 3)
     assert profiles.write([PutProfile(f"v{number}", b"", ProfileRecord(tail_length=1, settled=large)) for number in range(2)]) == []
-    assert len(profiles._cache._held) == 1
+    assert len(profiles._cache) == 1
 
 
 def test_a_value_is_its_own_token() -> None:

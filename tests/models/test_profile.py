@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.profile import acted_on, actions_behind, pack_tags, rules_of, scores_at
-from models.profile_update import FORGOTTEN_KEPT, STAMPS_KEPT, Outcome, Rules, apply_steps, open_profile, steps_by_reader, waiting_in
+from models.profile import Rules, acted_on, actions_behind, pack_tags, rules_of, scores_at
+from models.profile_facts import FORGOTTEN_KEPT, STAMPS_KEPT
+from models.profile_update import Actions, Outcome, apply_actions, group_actions, open_profile, waiting_in
 from schemas.events import Action, Interaction, Tag
 from schemas.records import Received
 from schemas.settings import Settings
@@ -54,7 +55,17 @@ def opened(log: Log, tags: Mapping[str, Sequence[str]], chosen: Settings = EXACT
 
 
 def apply_events(record: ProfileRecord, log: Log, tags: Mapping[str, bytes], rules: Rules) -> Outcome:
-    return apply_steps(record, steps_by_reader(log, rules)[0].get("u", []), tags, rules)
+    """Applies a log of one reader; where no event touches the record, what waits is resolved all the same."""
+    grouped = group_actions(log, tags, rules)
+    total = Outcome()
+    for place, readers in (grouped.places or {f"{SOURCE}/0": {"u": Actions([], [])}}).items():
+        mine = readers["u"]
+        ordered = grouped.ordered and bool(mine.events)
+        done = apply_actions(record, mine, tags, rules, place=place, known=not grouped.untagged, ordered=ordered)
+        total.applied += done.applied
+        total.skipped += done.skipped
+        total.given_up += done.given_up
+    return total
 
 
 def packed(tags: Mapping[str, Sequence[str]]) -> dict[str, bytes]:
@@ -157,12 +168,13 @@ def test_one_event_id_counts_once_among_the_last_256() -> None:
     assert read(applied(later, TAGS), TAGS)["only 0"] == 2.0
 
 
-def test_skipped_counts_what_was_applied_before_and_repeated_event_ids() -> None:
+def test_skipped_counts_what_was_applied_before() -> None:
     record = ProfileRecord()
     rules = rules_of(EXACT)
     log = [event("n0", "click", offset=0), event("n0", "click", offset=1, event_id="e0.0"), event("n0", "like", offset=2)]
-    assert apply_events(record, log, packed(TAGS), rules) == Outcome(applied=2, skipped=1)
-    assert apply_events(record, log, packed(TAGS), rules) == Outcome(applied=0, skipped=3)
+    assert apply_events(record, log, packed(TAGS), rules) == Outcome(applied=3)
+    assert apply_events(record, log, packed(TAGS), rules) == Outcome(skipped=3)
+    assert open_profile(record, EXACT).actions == 2
 
 
 def test_watermarks_are_per_source_and_partition() -> None:

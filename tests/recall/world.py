@@ -8,6 +8,7 @@ import numpy as np
 from consumers.update_profiles import UpdateProfiles
 from models.pooling import note_vector
 from recall.note_index import MemoryNoteIndex
+from recall.note_tags import StoredNoteTags
 from recall.notes import MemoryNotes
 from recall.profiles import MemoryProfiles
 from recall.query import Query, Recalled, RecallStores, recall
@@ -89,7 +90,9 @@ class World:
             event_id=f"e{self.offset}", user_id=user_id, note_id=note_id, action=action, occurred_at=NOW - round(age_h * HOUR)
         )
         message = MemoryMessage(topic="interactions", partition=0, offset=self.offset, value=encode(event))
-        writes = UpdateProfiles(self.profiles, self.notes, self.settings).handle([Received(event, "t@1", 0, self.offset, message)])
+        writes = UpdateProfiles(self.profiles, StoredNoteTags(self.notes), self.settings).handle(
+            [Received(event, "t@1", 0, self.offset, message)]
+        )
         assert not self.profiles.write([write for write in writes if isinstance(write, PutProfile)])
         self.offset += 1
 
