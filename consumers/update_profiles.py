@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from msgspec import Struct
 
 from models.profile import rules_of
-from models.profile_update import GivenUp, Grouped, apply_actions, group_actions, waiting_in
+from models.profile_update import GivenUp, Grouped, append_actions, apply_actions, group_actions, set_tags, waiting_in
 from recall.stores import Held, NoteTags, Profiles
 from schemas.codec import VERSION_HEADER, VERSIONS
 from schemas.events import Interaction
@@ -65,32 +65,31 @@ class UpdateProfiles:
             Transient: when Redis does not answer.
         """
         with _without_collections():
-            codes = self._rules.codes
-            events = [received.event for received in batch if received.event.action in codes]
-            held = self._profiles.read(list({event.user_id for event in events}))
-            wanted = {event.note_id for event in events}
-            wanted.update(*(waiting_in(record) for _, record in held.values() if record.waiting))
-            tags = self._tags.packed(list(wanted))
-            return self._decide(group_actions(batch, tags, self._rules), held, tags)
+            grouped = group_actions(batch, self._rules)
+            held = self._profiles.read(list(set().union(*grouped.places.values())))
+            waiting = [waiting_in(record) for _, record in held.values() if record.waiting]
+            tags = self._tags.packed(list(grouped.notes.keys() | set().union(*waiting)))
+            return self._decide(grouped, held, tags)
 
     def _decide(self, grouped: Grouped, held: Mapping[str, Held], tags: Mapping[str, bytes]) -> list[Write]:
-        rules, ordered, untagged = self._rules, grouped.ordered, grouped.untagged
+        rules = self._rules
+        simple = set_tags(grouped, tags) and grouped.ordered
         writes: list[Write] = []
         decided: dict[str, PutProfile] = {}
         skipped = 0
         for place, readers in grouped.places.items():
             for user_id, actions in readers.items():
                 version, record = held[user_id]
-                outcome = apply_actions(record, actions, tags, rules, place=place, known=user_id not in untagged, ordered=ordered)
-                skipped += outcome.skipped
-                if outcome.given_up:
+                if not simple or not append_actions(record, place, actions, rules):
+                    outcome = apply_actions(record, place, actions, tags, rules)
+                    skipped += outcome.skipped
                     writes += [GiveUp(WaitingMessage(user_id, lost), lost.reason, EXPLAINED[lost.reason]) for lost in outcome.given_up]
-                if not outcome.applied and not outcome.resolved:
-                    continue
+                    if not outcome.applied and not outcome.resolved:
+                        continue
                 if user_id in decided:
-                    decided[user_id].events.extend(actions.events)
+                    decided[user_id].events.extend(actions[1])
                 else:
-                    decided[user_id] = PutProfile(user_id, version, record, actions.events)
+                    decided[user_id] = PutProfile(user_id, version, record, actions[1])
         writes += decided.values()
         if skipped:
             writes.append(Skip("applied", skipped))

@@ -13,6 +13,7 @@ stood at its newest action.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 import msgspec
 import xxhash
@@ -27,8 +28,9 @@ REPEATED = ("impression", "click", "view", "comment", "share")
 CODES = {"impression": 0, "click": 1, "view": 2, "comment": 3, "share": 4, "like": 5, "favorite": 6, "unlike": 7, "unfavorite": 8}
 LIKE, FAVORITE, UNLIKE, UNFAVORITE = 5, 6, 7, 8
 
-Fact = tuple[str, int, int, bytes, bytes | None]
-"""An action as a record's tail keeps it: note_id, code, occurred_at, hash of the event id, packed tags (None where it adds nothing)."""
+Fact = tuple[list[Any], int, int, bytes]
+"""An action as a record's tail keeps it: note, code, occurred_at, hash of the event id. The note is ``[note_id, packed tags]``, only
+``[note_id]`` while it has none; the facts of a batch share it."""
 TagsOf = Callable[[str], Sequence[Tag] | None]
 
 

@@ -6,7 +6,7 @@ at every write.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 import xxhash
@@ -44,19 +44,16 @@ class Outcome(Struct):
     given_up: list[GivenUp] = field(default_factory=list)
 
 
-class Actions(NamedTuple):
-    """One reader's actions from one place, in order: as facts, and the events they come from."""
-
-    facts: list[Fact]
-    events: list[Received[Interaction]]
+Actions = tuple[list[Fact], list[Received[Interaction]]]
+"""One reader's actions from one place, in order: as facts, and the events they come from."""
 
 
 class Grouped(Struct, frozen=True):
-    """A batch by place (``source/partition``) and reader. ``untagged``: readers with an action on a note without tags; ``ordered``: offsets
-    rise within each place, as they do unless something was delivered twice into one batch."""
+    """A batch by place (``source/partition``) and reader. ``notes``: the notes that the facts are about, by id, without tags so far.
+    ``ordered``: offsets rise within each place, as they do unless something was delivered twice into one batch."""
 
     places: dict[str, dict[str, Actions]]
-    untagged: set[str]
+    notes: dict[str, list[Any]]
     ordered: bool
 
 
@@ -75,20 +72,17 @@ def waiting_in(record: ProfileRecord) -> set[str]:
     return waiting_notes(_decode_profile(record.settled)) if record.waiting else set()
 
 
-def group_actions(batch: Sequence[Received[Interaction]], tags: Mapping[str, bytes], rules: Rules) -> Grouped:
+def group_actions(batch: Sequence[Received[Interaction]], rules: Rules) -> Grouped:
     """Sorts a batch by reader; actions that leave no trace are left out. Whatever needs the events is done in this one pass in their own
-    order, as that is how the processor finds them in its cache.
-
-    Args:
-        tags: ``pack_tags`` by note; a missing one is not tagged yet.
-    """
-    code_of, weights, tags_of, hash_of = rules.codes.get, rules.weights, tags.get, xxhash.xxh3_64_digest
+    order, as that is how the processor finds them in its cache; ``set_tags`` completes the facts."""
+    code_of, hash_of = rules.codes.get, xxhash.xxh3_64_digest
     places: dict[str, dict[str, Actions]] = {}
-    reached: dict[str, int] = {}
-    untagged: set[str] = set()
-    ordered = True
-    source, partition, place, last = "", -1, "", -1
     readers: dict[str, Actions] = {}
+    notes: dict[str, list[Any]] = {}
+    actions_of, note_of = readers.get, notes.get
+    reached: dict[str, int] = {}
+    source, partition, place, last = "", -1, "", -1
+    ordered = True
     for received in batch:
         event = received.event
         code = code_of(event.action)
@@ -99,59 +93,74 @@ def group_actions(batch: Sequence[Received[Interaction]], tags: Mapping[str, byt
             source, partition = received.source, received.partition
             place = f"{source}/{partition}"
             readers, last = places.setdefault(place, {}), reached.get(place, -1)
+            actions_of = readers.get
         offset, user_id, note_id = received.offset, event.user_id, event.note_id
         if offset <= last:
             ordered = False
         last = offset
-        packed = None
-        if weights[code]:
-            packed = tags_of(note_id)
-            if packed is None:
-                untagged.add(user_id)
-        fact = (note_id, code, event.occurred_at, hash_of(event.event_id.encode()), packed)
-        if user_id in readers:
-            facts, events = readers[user_id]
-            facts.append(fact)
-            events.append(received)
+        note = note_of(note_id)
+        if note is None:
+            note = notes[note_id] = [note_id]
+        actions = actions_of(user_id)
+        if actions is None:
+            readers[user_id] = [(note, code, event.occurred_at, hash_of(event.event_id.encode()))], [received]
         else:
-            readers[user_id] = Actions([fact], [received])
-    return Grouped(places, untagged, ordered)
+            actions[0].append((note, code, event.occurred_at, hash_of(event.event_id.encode())))
+            actions[1].append(received)
+    return Grouped(places, notes, ordered)
 
 
-def apply_actions(
-    record: ProfileRecord, actions: Actions, tags: Mapping[str, bytes], rules: Rules, *, place: str, known: bool, ordered: bool = False
-) -> Outcome:
+def set_tags(grouped: Grouped, tags: Mapping[str, bytes]) -> bool:
+    """Gives the notes of a batch their tags (``pack_tags`` by note); False if one is not tagged yet."""
+    complete = True
+    for note_id, note in grouped.notes.items():
+        packed = tags.get(note_id)
+        if packed is None:
+            complete = False
+        else:
+            note[1:] = (packed,)
+    return complete
+
+
+def append_actions(record: ProfileRecord, place: str, actions: Actions, rules: Rules) -> bool:
+    """The common case of ``apply_actions``: offsets rise, none was applied before, every note has tags, nothing waits. False, with
+    nothing done, where the record says that this is not the case."""
+    facts, events = actions
+    if record.waiting or events[0].offset <= record.applied.get(place, -1):
+        return False
+    _mark(record.applied, place, events[-1].offset)
+    _append(record, facts, rules)
+    return True
+
+
+def apply_actions(record: ProfileRecord, place: str, actions: Actions, tags: Mapping[str, bytes], rules: Rules) -> Outcome:
     """Applies one reader's actions to the record in place. The same log gives the same record however it is cut into calls.
 
     Args:
-        tags: as for ``group_actions``, with those of ``waiting_in``.
-        known: every note that the actions count for has tags.
-        ordered: their offsets rise.
+        tags: ``pack_tags`` by note, of the actions' notes and of ``waiting_in``; a missing one is not tagged yet.
     """
-    facts, events = actions
-    mark = record.applied.get(place, -1)
-    if not ordered or events[0].offset <= mark:
-        facts, events = _fresh(actions, mark)
+    facts, events = _fresh(actions, record.applied.get(place, -1))
     if facts:
         _mark(record.applied, place, events[-1].offset)
-    if known and not record.waiting:
+    if record.waiting or any(len(note) < 2 and rules.weights[code] for note, code, _, _ in facts):
+        outcome = _apply_waiting(record, facts, events, tags, rules)
+    else:
         outcome = Outcome()
         _append(record, facts, rules)
-    else:
-        outcome = _apply_waiting(record, facts, events, tags, rules)
-    outcome.applied, outcome.skipped = len(facts), len(actions.facts) - len(facts)
+    outcome.applied, outcome.skipped = len(facts), len(actions[0]) - len(facts)
     return outcome
 
 
 def _fresh(actions: Actions, mark: int) -> Actions:
     """Those at offsets above the mark and above any before them."""
-    fresh = Actions([], [])
+    facts: list[Fact] = []
+    events: list[Received[Interaction]] = []
     for fact, received in zip(*actions, strict=True):
         if received.offset > mark:
             mark = received.offset
-            fresh.facts.append(fact)
-            fresh.events.append(received)
-    return fresh
+            facts.append(fact)
+            events.append(received)
+    return facts, events
 
 
 def _mark(applied: dict[str, int], place: str, offset: int) -> None:
@@ -229,14 +238,14 @@ def _apply_waiting(
         outcome.resolved = _resolve(profile, tags, rules)
     seen = _seen(profile)
     for received, fact in zip(events, facts, strict=True):
-        note_id, code, at, event_hash, _ = fact
+        note, code, at, event_hash = fact
         if not _is_new(event_hash, seen):
             continue
         if at > profile.newest:
             before = at - rules.pending_ms
             while profile.pending and profile.pending[0].since < before:
                 _give_up(profile, seen, "note_never_tagged", outcome)
-        if act(profile, fact, rules) and rules.weights[code] and profile.notes[note_id].tags is None:
+        if act(profile, fact, rules) and rules.weights[code] and profile.notes[note[0]].tags is None:
             profile.pending.append(_waiting(received, event_hash, profile.newest))
             if len(profile.pending) > rules.max_pending:
                 _give_up(profile, seen, "too_many_pending", outcome)

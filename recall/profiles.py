@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 import xxhash
 
-from recall.redis_client import Client, places_by_bucket, read_values, redis_errors
+from recall.redis_client import Client, read_values, redis_errors
 from recall.stores import Held
-from schemas.keys import Keys
+from schemas.keys import Keys, bucket
 from schemas.stored import ProfileRecord
 from schemas.writes import PutProfile
 
@@ -53,7 +53,7 @@ class _Call(NamedTuple):
     """One script call: readers of one bucket."""
 
     keys: list[str]
-    puts: list[PutProfile]
+    puts: Sequence[PutProfile]
     values: list[bytes]
 
 
@@ -74,7 +74,7 @@ class RedisProfiles:
         for user_id in dict.fromkeys(user_ids):
             found = take(user_id)
             if found is None:
-                missing[user_id] = self._cache.key_of(user_id)
+                missing[user_id] = self._cache.place_of(user_id)[1]
             else:
                 held[user_id] = found
         for user_id, value in zip(missing, read_values(self._client, list(missing.values())), strict=True):
@@ -89,23 +89,29 @@ class RedisProfiles:
 
     def _rounds(self, puts: Sequence[PutProfile]) -> Iterator[list[_Call]]:
         """Script calls, as many at a time as fit into a round trip; records are packed only then, so that memory stays small."""
-        key_of = self._cache.key_of
-        keys = [key_of(put.user_id) for put in puts]
+        place_of = self._cache.place_of
+        buckets: dict[int, list[PutProfile]] = {}
+        for put in puts:
+            mine = buckets.get(number := place_of(put.user_id)[0])
+            if mine is None:
+                buckets[number] = [put]
+            else:
+                mine.append(put)
         calls: list[_Call] = []
         size = 0
-        for places in places_by_bucket(keys).values():
-            call = _Call([], [], [])
-            for place in places:
-                value = pack(puts[place].record)
+        for mine in buckets.values():
+            start = 0
+            values: list[bytes] = []
+            for place, put in enumerate(mine, 1):
+                value = pack(put.record)
+                values.append(value)
                 size += len(value)
-                call.keys.append(keys[place])
-                call.puts.append(puts[place])
-                call.values.append(value)
+                if size >= ROUND_BYTES or place == len(mine):
+                    calls.append(_Call([place_of(put.user_id)[1] for put in mine[start:place]], mine[start:place], values))
+                    start, values = place, []
                 if size >= ROUND_BYTES:
-                    yield [*calls, call]
-                    calls, call, size = [], _Call([], [], []), 0
-            if call.keys:
-                calls.append(call)
+                    yield calls
+                    calls, size = [], 0
         if calls:
             yield calls
 
@@ -167,18 +173,19 @@ class _Cache:
         self._keys = keys
         self._bytes_left = readers * BYTES_PER_CACHED_READER
         self._held: dict[str, tuple[Held, int]] = {}
-        self._known_keys: dict[str, str] = {}
+        self._places: dict[str, tuple[int, str]] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def key_of(self, user_id: str) -> str:
-        key = self._known_keys.get(user_id)
-        if key is None:
-            if len(self._known_keys) > self._readers:
-                self._known_keys.clear()
-            key = self._known_keys[user_id] = self._keys.profile(user_id)
-        return key
+    def place_of(self, user_id: str) -> tuple[int, str]:
+        """Bucket and key of a reader."""
+        place = self._places.get(user_id)
+        if place is None:
+            if len(self._places) > self._readers:
+                self._places.clear()
+            place = self._places[user_id] = bucket(user_id), self._keys.profile(user_id)
+        return place
 
     def take(self, user_id: str) -> Held | None:
         found = self._held.pop(user_id, None)
@@ -191,12 +198,15 @@ class _Cache:
         """Keeps what was written, except the ``lost`` places."""
         if not self._readers:
             return
-        held = self._held
+        held, left = self._held, self._bytes_left
         for place, (put, value) in enumerate(zip(puts, values, strict=True)):
             if place in lost:
                 continue
-            self.take(put.user_id)
-            held[put.user_id] = Held(value[:TOKEN_BYTES], put.record), len(value)
-            self._bytes_left -= len(value)
+            size = len(value)
+            if before := held.pop(put.user_id, None):
+                left += before[1]
+            held[put.user_id] = Held(value[:TOKEN_BYTES], put.record), size
+            left -= size
+        self._bytes_left = left
         while self._bytes_left < 0 or len(held) > self._readers:
             self.take(next(iter(held)))

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from models.profile import pack_tags, rules_of
-from models.profile_update import apply_actions, group_actions
+from models.profile_update import apply_actions, group_actions, set_tags
 from recall.profiles import BYTES_PER_CACHED_READER, COMPARE_AND_SET, ROUND_BYTES, MemoryProfiles, RedisProfiles, pack, unpack
 from recall.redis_client import redis_client
 from recall.stores import Held, Profiles
@@ -27,9 +27,10 @@ RULES = rules_of(Settings())
 def acted(record: ProfileRecord, offset: int, action: Action = "click") -> ProfileRecord:
     event = Interaction(event_id=f"e{offset}", user_id="u", note_id="n1", action=action, occurred_at=offset)
     message = MemoryMessage(topic="interactions", partition=0, offset=offset, value=b"{}")
-    grouped = group_actions([Received(event, "interactions@1", 0, offset, message)], TAGS, RULES)
+    grouped = group_actions([Received(event, "interactions@1", 0, offset, message)], RULES)
+    assert set_tags(grouped, TAGS)
     for place, readers in grouped.places.items():
-        apply_actions(record, readers["u"], TAGS, RULES, place=place, known=True)
+        apply_actions(record, place, readers["u"], TAGS, RULES)
     return record
 
 

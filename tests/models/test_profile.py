@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.profile import Rules, acted_on, actions_behind, pack_tags, rules_of, scores_at
 from models.profile_facts import FORGOTTEN_KEPT, STAMPS_KEPT
-from models.profile_update import Actions, Outcome, apply_actions, group_actions, open_profile, waiting_in
+from models.profile_update import Outcome, append_actions, apply_actions, group_actions, open_profile, set_tags, waiting_in
 from schemas.events import Action, Interaction, Tag
 from schemas.records import Received
 from schemas.settings import Settings
@@ -55,13 +55,16 @@ def opened(log: Log, tags: Mapping[str, Sequence[str]], chosen: Settings = EXACT
 
 
 def apply_events(record: ProfileRecord, log: Log, tags: Mapping[str, bytes], rules: Rules) -> Outcome:
-    """Applies a log of one reader; where no event touches the record, what waits is resolved all the same."""
-    grouped = group_actions(log, tags, rules)
+    """Applies a log of one reader by the short way where it is open; without events what waits is resolved all the same."""
+    grouped = group_actions(log, rules)
+    simple = set_tags(grouped, tags) and grouped.ordered
     total = Outcome()
-    for place, readers in (grouped.places or {f"{SOURCE}/0": {"u": Actions([], [])}}).items():
+    for place, readers in (grouped.places or {f"{SOURCE}/0": {"u": ([], [])}}).items():
         mine = readers["u"]
-        ordered = grouped.ordered and bool(mine.events)
-        done = apply_actions(record, mine, tags, rules, place=place, known=not grouped.untagged, ordered=ordered)
+        if mine[0] and simple and append_actions(record, place, mine, rules):
+            total.applied += len(mine[0])
+            continue
+        done = apply_actions(record, place, mine, tags, rules)
         total.applied += done.applied
         total.skipped += done.skipped
         total.given_up += done.given_up
