@@ -9,7 +9,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from offline.demo import NAMESPACE, Shown, percentiles, run, summary
+from offline.demo import NAMESPACE, Shown, run, summary
+from offline.live import percentiles
 from recall.views import show_profile, show_recalled, shown
 from schemas.settings import load
 from schemas.stored import NoteRecord
