@@ -1,8 +1,10 @@
 """What every Kafka client of ours has in common: addresses, security, quiet reconnects, and the questions all of them ask."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from typing import Any
 
 from schemas.errors import BadSetting, MissingPrerequisite, Transient
@@ -11,6 +13,7 @@ from schemas.settings import Settings
 log = logging.getLogger(__name__)
 ASK_S = 10.0
 APPEARS_S = 2.0
+ASK_FOR_S = 60.0
 SAME_ERROR_EVERY_S = 30.0
 
 
@@ -89,3 +92,39 @@ def topic_uuid(admin: Any, topic: str, timeout_s: float = ASK_S) -> str:
             if time.monotonic() > until:
                 raise MissingPrerequisite(f"topic {topic} does not exist; run `tagstream topics create`") from None
             time.sleep(0.05)
+
+
+def ask_patiently(question: Callable[[], Any]) -> Any:
+    """A broker's answer, asked for again for a minute while it is away.
+
+    Raises:
+        Transient: no answer after that; the process ends and its supervisor starts it anew.
+    """
+    from confluent_kafka import KafkaException
+
+    until = time.monotonic() + ASK_FOR_S
+    while True:
+        try:
+            return question()
+        except (KafkaException, Transient) as error:
+            if time.monotonic() > until:
+                raise Transient("kafka", str(error)) from error
+            log.info("kafka does not answer, asking again: %s", error)
+            time.sleep(0.5)
+
+
+def within(step: Callable[[], object], timeout_s: float) -> bool:
+    """Whether ``step`` ended within the time; what goes on longer is left to a daemon thread. Its error is raised here."""
+    ended = futures.Future[object]()
+
+    def run() -> None:
+        try:
+            ended.set_result(step())
+        except BaseException as error:
+            ended.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    if not futures.wait([ended], timeout_s).done:
+        return False
+    ended.result()
+    return True

@@ -87,7 +87,7 @@ class MemoryTopic(Struct):
 
 
 class Group(Struct):
-    """Members in order of joining, the assignment they were last given, commits as (topic id, next offset)."""
+    """Members in order of joining, commits as (topic id, next offset)."""
 
     members: "list[MemorySource]" = field(default_factory=list)
     committed: dict[int, tuple[str, int]] = field(default_factory=dict)

@@ -10,20 +10,18 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from schemas.errors import Transient
 from schemas.records import Message
 from schemas.settings import Settings
 from schemas.topics import source_id
-from streams.client import admin_client, ask_topic, client_config, topic_uuid
+from streams.client import ASK_S, admin_client, ask_patiently, ask_topic, client_config, topic_uuid, within
 from streams.positions import Start, start_at
 from streams.roles import Listener
 
 log = logging.getLogger(__name__)
 MAX_POLL_INTERVAL_MS = 600_000
 IDENTITY_CHECK_S = 5.0
-ASK_S = 10.0
-ASK_FOR_S = 60.0
 COMMIT_S = 5.0
+CLOSE_S = 8.0
 MESSAGES = {
     "recreated": "%s/%d was deleted and created again since the last commit: reading the new topic from its start, offset %d",
     "truncated": "%s/%d ends before the committed offset: reading from its start, offset %d",
@@ -50,6 +48,7 @@ class KafkaSource:
         self._starts: dict[int, int] = {}
         self._paused = False
         self._commit_failed = False
+        self._asked = 0
         self._answers = 0
         self._held: list[Any] = []
         self._rebalancing = False
@@ -107,6 +106,7 @@ class KafkaSource:
             if wait and self._rebalancing:
                 return not any(answer.error for answer in self._consumer.commit(offsets=offsets, asynchronous=False))
             self._consumer.commit(offsets=offsets, asynchronous=True)
+            self._asked += 1
             return not wait or self._await_commit()
         except KafkaException as error:
             log.warning("%s: commit failed, the records will be read again: %s", self._topic, error.args[0].str())
@@ -114,13 +114,12 @@ class KafkaSource:
 
     def _await_commit(self) -> bool:
         """Waits for the answer in bounded time, where a synchronous commit blocks up to 46 s while the broker is away."""
-        answers = self._answers
         until = time.monotonic() + COMMIT_S
-        while self._answers == answers and time.monotonic() < until:
+        while self._answers < self._asked and time.monotonic() < until:
             message = self._consumer.poll(0.05)
             if message is not None:
                 self._held.append(message)
-        return self._answers != answers and not self.commit_failed()
+        return self._answers >= self._asked and not self.commit_failed()
 
     def commit_failed(self) -> bool:
         failed, self._commit_failed = self._commit_failed, False
@@ -145,9 +144,13 @@ class KafkaSource:
         return behind
 
     def close(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
+        """Leaves the group. Takes 45 s in the client while no broker answers, so it is waited for in bounded time; then the process
+        can end and the broker notices by the session timeout."""
+        if self._consumer is None:
+            return
+        if not within(self._consumer.close, CLOSE_S):
+            log.warning("%s: no broker answers to say goodbye to; leaving without", self._topic)
+        self._consumer = None
 
     def _partitions(self, numbers: Sequence[int] | set[int]) -> list[Any]:
         from confluent_kafka import TopicPartition
@@ -223,8 +226,8 @@ class KafkaSource:
 
     def _on_assign(self, _consumer: Any, partitions: list[Any]) -> None:
         assert self._listener is not None
-        self._uuid = _ask_patiently(lambda: topic_uuid(self._admin, self._topic, ASK_S))
-        committed = _ask_patiently(lambda: self._consumer.committed(partitions, timeout=ASK_S))
+        self._uuid = ask_patiently(lambda: topic_uuid(self._admin, self._topic, ASK_S))
+        committed = ask_patiently(lambda: self._consumer.committed(partitions, timeout=ASK_S))
         known = {tp.partition: (tp.offset, tp.metadata or "") for tp in committed if tp.offset >= 0 and tp.error is None}
         self._take([tp.partition for tp in partitions], known)
 
@@ -233,7 +236,7 @@ class KafkaSource:
         assert self._listener is not None
         chosen = self._partitions(numbers)
         for tp in chosen:
-            low, end = _ask_patiently(lambda: self._consumer.get_watermark_offsets(tp, timeout=ASK_S))  # noqa: B023 - called before the next turn
+            low, end = ask_patiently(lambda: self._consumer.get_watermark_offsets(tp, timeout=ASK_S))  # noqa: B023 - called before the next turn
             offset, metadata = committed.get(tp.partition, (None, ""))
             start = start_at(low, end, offset, metadata, self._uuid)
             self._say(tp.partition, start)
@@ -277,22 +280,3 @@ class KafkaSource:
         if error is not None or any(tp.error for tp in partitions):
             self._commit_failed = True
             log.info("%s: commit failed and is repeated: %s", self._topic, error or [tp.error for tp in partitions if tp.error])
-
-
-def _ask_patiently(question: Any) -> Any:
-    """A broker's answer, asked for again for a minute while it is away.
-
-    Raises:
-        Transient: no answer after that; the process ends and its supervisor starts it anew.
-    """
-    from confluent_kafka import KafkaException
-
-    until = time.monotonic() + ASK_FOR_S
-    while True:
-        try:
-            return question()
-        except (KafkaException, Transient) as error:
-            if time.monotonic() > until:
-                raise Transient("kafka", str(error)) from error
-            log.info("kafka does not answer, asking again: %s", error)
-            time.sleep(0.5)
