@@ -50,6 +50,9 @@ class Inspected(Struct, frozen=True, kw_only=True):
     why_not: list[WhyNot] = field(default_factory=list)
 
 
+DELETED = WhyNot("deleted", "its author took it back")
+
+
 def inspect(note_id: str, stores: RecallStores, find: Find) -> Inspected:
     """Looks in the stores, then in the topics.
 
@@ -67,7 +70,7 @@ def inspect(note_id: str, stores: RecallStores, find: Find) -> Inspected:
         bundle=stores.bundle,
         stages=record.stages,
     )
-    return found if record.deleted else _searchable(found, record, stores)
+    return replace(found, why_not=[DELETED]) if record.deleted else _searchable(found, record, stores)
 
 
 def _searchable(found: Inspected, record: NoteRecord, stores: RecallStores) -> Inspected:
@@ -114,7 +117,7 @@ def _tagged(event: NoteTagged) -> Inspected:
         tags=event.tags,
         bundle=event.bundle,
         stages=event.stages,
-        why_not=[] if event.deleted else [waiting],
+        why_not=[DELETED if event.deleted else waiting],
     )
 
 
@@ -126,7 +129,7 @@ def _published(event: NoteEvent, at: int) -> Inspected:
         state="deleted" if deleted else "published",
         category=event.category,
         stages={"published": at if at > 0 else event.published_at},
-        why_not=[] if deleted else [waiting],
+        why_not=[DELETED if deleted else waiting],
     )
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from schemas.settings import Settings, environ_of
@@ -36,7 +37,8 @@ def start(settings: Settings, *args: str, extra: Mapping[str, str] | None = None
     )
 
 
-def kill(process: subprocess.Popen[str]) -> None:
-    """SIGKILL to the whole process group, and wait."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+def kill(process: subprocess.Popen[str]) -> str:
+    """SIGKILL to the whole process group; returns what it had said on stderr."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()[1]

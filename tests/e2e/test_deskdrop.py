@@ -7,10 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from oracle import expected_scores
-from running import kill, start, tagstream_json
 
 from models.profile import scores_at
+from models.profile_update import open_profile
 from offline.datasets import deskdrop_interactions, deskdrop_notes
 from recall.notes import RedisNotes
 from recall.pointer import active_bundle
@@ -19,6 +18,8 @@ from recall.redis_client import redis_client
 from schemas.codec import encode
 from schemas.keys import Keys
 from schemas.settings import Settings
+from tests.e2e.oracle import expected_scores
+from tests.e2e.running import kill, start, tagstream_json
 
 DATA = Path(os.environ.get("TAGSTREAM_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "deskdrop-interactions"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the Deskdrop log is not at {DATA}; set TAGSTREAM_TEST_DATA")
@@ -45,11 +46,11 @@ def test_scores_equal_the_oracle_whatever_happens(settings, tmp_path):
 
     consumer = start(settings, "consume", "update-profiles")
     until = time.monotonic() + 60
-    while not stored(settings) and time.monotonic() < until:
+    while not stored(settings) and consumer.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
-    kill(consumer)
+    said = kill(consumer)
     half = len(stored(settings))
-    assert half, "the consumer was killed before it wrote anything"
+    assert half, said
     counts = tagstream_json(settings, "consume", "update-profiles", "--until-idle", "3")["update-profiles"]
     assert counts["dead_lettered"] == 0
     assert_like_the_oracle(settings, notes, events)
@@ -75,7 +76,7 @@ def assert_like_the_oracle(settings, notes, events):
         return records[note_id].tags if note_id in records else None
 
     for reader, scores in want.items():
-        assert scores_at(held[reader].record, as_of, settings, tags_of) == pytest.approx(scores, abs=1e-6), reader
+        assert scores_at(open_profile(held[reader].record, settings), as_of, settings, tags_of) == pytest.approx(scores, abs=1e-6), reader
 
 
 def settings_of_a_new_group(settings):
