@@ -72,7 +72,7 @@ def _channel(topic: Topic) -> dict[str, Any]:
     }
     return {
         "address": topic.name,
-        "description": f"Keyed by {KEYS[topic.name]}. What cannot be processed goes to {topic.dead_letters}, bytes untouched, reason in headers.",
+        "description": f"Keyed by {KEYS[topic.name]}. What fails goes to {topic.dead_letters}, bytes untouched, reason in headers.",
         "messages": {name: {"$ref": f"#/components/messages/{name}"}},
         "bindings": {"kafka": kafka},
     }
