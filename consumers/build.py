@@ -1,21 +1,20 @@
 """Wires each job from the settings: source, handler, stores, engine. Reads from top to bottom; settings end here."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from threading import Event, Thread
+from functools import partial
 from typing import Any
 
 from consumers.recallable import RecallableWatch
 from consumers.stores import NoteStore, ProfileStore
 from models.roles import TagEncoder, Tagger
-from recall.note_index import MilvusNoteIndex, now_ms
+from recall.note_index import MilvusNoteIndex
 from recall.note_tags import RedisNoteTags
 from recall.notes import RedisNotes
 from recall.pointer import activate_if_none, active_bundle
 from recall.profiles import RedisProfiles
 from recall.redis_client import redis_client, redis_errors
-from schemas.errors import BundleMismatch, Transient
+from schemas.errors import BundleMismatch
 from schemas.keys import Keys
 from schemas.settings import Settings
 from schemas.topics import INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED
@@ -24,10 +23,6 @@ from streams.metrics import Metrics
 from streams.publisher import KafkaPublisher
 from streams.roles import Store
 from streams.source import KafkaSource
-
-HOUR_MS = 3_600_000
-SWEEP_S = 600.0
-log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -41,14 +36,14 @@ def open_engine(job: str, settings: Settings) -> Iterator[Engine[Any]]:
     with ExitStack() as stack:
         metrics = Metrics()
         metrics.serve(settings.metrics_port)
-        build, stores = BUILDERS[job](settings, stack)
+        build, stores = BUILDERS[job](settings, metrics, stack)
         publisher = KafkaPublisher(settings)
         stack.callback(publisher.close)
         source = KafkaSource(settings, build.topic.name, build.group_id(settings.namespace))
         yield Engine(build, source, publisher, stores, limits=Limits.of(settings), metrics=metrics)
 
 
-def build_tag_notes(settings: Settings, _: ExitStack) -> tuple[Job[Any], list[Store]]:
+def build_tag_notes(settings: Settings, _metrics: Metrics, _stack: ExitStack) -> tuple[Job[Any], list[Store]]:
     """Note events -> tagger -> note-tagged."""
     from consumers.tag_notes import TagNotes
 
@@ -65,7 +60,7 @@ def build_tag_notes(settings: Settings, _: ExitStack) -> tuple[Job[Any], list[St
     return job, []
 
 
-def build_index_notes(settings: Settings, stack: ExitStack) -> tuple[Job[Any], list[Store]]:
+def build_index_notes(settings: Settings, metrics: Metrics, stack: ExitStack) -> tuple[Job[Any], list[Store]]:
     """Tagged notes -> tag encoder -> note records and tag index in Redis, vectors in Milvus."""
     from consumers.index_notes import IndexNotes, group_of
 
@@ -74,9 +69,9 @@ def build_index_notes(settings: Settings, stack: ExitStack) -> tuple[Job[Any], l
     index = MilvusNoteIndex(settings, bundle)
     index.create(encoder.dimension)
     go_live(settings, bundle)
-    watch = RecallableWatch(notes, index, seen=None)
+    observe = partial(_observe_stage, metrics)
+    watch = RecallableWatch(notes, index, observe)
     stack.callback(watch.close)
-    stack.callback(_sweep(index, settings).set)
     job: Job[Any] = Job(
         name="index-notes",
         topic=NOTE_TAGGED.within(settings.namespace),
@@ -85,10 +80,10 @@ def build_index_notes(settings: Settings, stack: ExitStack) -> tuple[Job[Any], l
         batch_age_s=settings.index_notes_batch_age_s,
         group=_within(settings, group_of(bundle)),
     )
-    return job, [NoteStore(notes, index, watch)]
+    return job, [NoteStore(notes, index, watch, observe)]
 
 
-def build_update_profiles(settings: Settings, _: ExitStack) -> tuple[Job[Any], list[Store]]:
+def build_update_profiles(settings: Settings, _metrics: Metrics, _stack: ExitStack) -> tuple[Job[Any], list[Store]]:
     """Interactions -> profile arithmetic -> reader records in Redis. Needs no model: it follows the live bundle where there is one."""
     from consumers.update_profiles import UpdateProfiles
 
@@ -110,7 +105,7 @@ def build_update_profiles(settings: Settings, _: ExitStack) -> tuple[Job[Any], l
     return job, [ProfileStore(profiles)]
 
 
-BUILDERS: dict[str, Callable[[Settings, ExitStack], tuple[Job[Any], list[Store]]]] = {
+BUILDERS: dict[str, Callable[[Settings, Metrics, ExitStack], tuple[Job[Any], list[Store]]]] = {
     "tag-notes": build_tag_notes,
     "index-notes": build_index_notes,
     "update-profiles": build_update_profiles,
@@ -144,21 +139,9 @@ def go_live(settings: Settings, bundle: str) -> None:
         )
 
 
+def _observe_stage(metrics: Metrics, stage: str, seconds: float) -> None:
+    metrics.observe("tagstream_stage_seconds", seconds, stage=stage)
+
+
 def _within(settings: Settings, group: str) -> str:
     return f"{settings.namespace}.tagstream-{group}" if settings.namespace else f"tagstream-{group}"
-
-
-def _sweep(index: MilvusNoteIndex, settings: Settings) -> Event:
-    """Keeps the fresh-notes collection small from a thread of its own; the event returned ends it."""
-    over = Event()
-
-    def sweep() -> None:
-        while not over.wait(SWEEP_S):
-            try:
-                gone = index.expire(now_ms() - int(settings.fresh_hours * HOUR_MS))
-                log.info("%d notes left the fresh-notes collection", gone)
-            except Transient as error:
-                log.warning("fresh-notes collection not swept: %s", error)
-
-    Thread(target=sweep, name="fresh-sweep", daemon=True).start()
-    return over

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from recall.note_index import now_ms
@@ -17,13 +17,15 @@ DUTY = 4.0
 GIVE_UP_S = 60.0
 PENDING_MAX = 20_000
 STAGE = "recallable"
+Observe = Callable[[str, float], None]
 
 
 class Awaited(NamedTuple):
-    """A vector that was written and is not yet seen by a search. ``since`` is on the monotonic clock."""
+    """A vector that was written and is not yet seen by a search. ``published`` is epoch ms, ``since`` on the monotonic clock."""
 
     note_id: str
     occurred_at: int
+    published: int
     since: float
 
 
@@ -37,31 +39,31 @@ class RecallableWatch:
     Args:
         notes: gets the stamps.
         index: is asked for what is visible.
-        seen: called with (note_id, epoch ms) for each stamp, for metrics.
+        observe: called with the stage and the seconds since the note was published, for each stamp.
     """
 
-    def __init__(self, notes: Notes, index: NoteIndex, seen: Callable[[str, int], None] | None = None) -> None:
+    def __init__(self, notes: Notes, index: NoteIndex, observe: Observe | None = None) -> None:
         self._notes = notes
         self._index = index
-        self._seen = seen
+        self._observe = observe
         self._changed = threading.Condition()
         self._pending: list[Awaited] = []
         self._looking = False
         self._closing = False
         self._thread: threading.Thread | None = None
 
-    def written(self, puts: Sequence[PutVector]) -> None:
-        """Hands over vectors whose upsert was acknowledged; returns at once."""
-        self.expect(puts)
+    def written(self, puts: Sequence[PutVector], published: Mapping[str, int]) -> None:
+        """Hands over vectors whose upsert was acknowledged, with the epoch ms at which their notes were published; returns at once."""
+        self.expect(puts, published)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="recallable-watch", daemon=True)
             self._thread.start()
 
-    def expect(self, puts: Sequence[PutVector]) -> None:
+    def expect(self, puts: Sequence[PutVector], published: Mapping[str, int]) -> None:
         """``written`` without the thread: the caller looks by ``check``."""
         now = time.monotonic()
         with self._changed:
-            self._await([Awaited(put.note_id, put.occurred_at, now) for put in puts])
+            self._await([Awaited(put.note_id, put.occurred_at, published[put.note_id], now) for put in puts])
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Waits for what is still awaited, at most so long, and ends the thread."""
@@ -92,9 +94,10 @@ class RecallableWatch:
             with self._changed:
                 later, self._pending, self._looking = self._pending, [], False
                 self._await(left + later)
-        if self._seen is not None:
-            for note_id in reached:
-                self._seen(note_id, at)
+        if self._observe is not None:
+            for item in awaited:
+                if item.note_id in reached:
+                    self._observe(STAGE, (at - item.published) / 1000)
         return len(reached)
 
     def _await(self, items: list[Awaited]) -> None:

@@ -17,6 +17,5 @@ Histogram = Literal[
     "tagstream_batch_size",  # events in a handled batch; labels: job
     "tagstream_batch_seconds",  # a batch by phase; labels: job, phase (handle, apply, flush)
     "tagstream_stage_seconds",  # publish to a stage of the note's way; labels: stage (received, tagged, recallable)
-    "tagstream_recall_seconds",  # one recall call; labels: phase
 ]
 MetricName = Counter | Gauge | Histogram

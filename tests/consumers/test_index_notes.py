@@ -194,13 +194,14 @@ def vector(note_id: str, at: int) -> PutVector:
 def test_recallable_is_stamped_once_a_search_finds_the_note() -> None:
     notes, index = MemoryNotes(), LaggingIndex(looks=2)
     notes.put([PutNote(record_of(tagged("n1", NOW, "a"))), PutNote(record_of(tagged("n2", NOW, "a")))])
-    stamps: list[str] = []
-    watch = RecallableWatch(notes, index, lambda note_id, at: stamps.append(note_id))
+    observed: list[tuple[str, float]] = []
+    watch = RecallableWatch(notes, index, lambda stage, seconds: observed.append((stage, seconds)))
     puts = [vector("n1", NOW), vector("n2", NOW)]
     index.upsert(puts)
-    watch.written(puts)
+    watch.written(puts, {"n1": NOW - 1_000, "n2": NOW - 2_000})
     watch.close(timeout_s=10.0)
-    assert sorted(stamps) == ["n1", "n2"]
+    one, other = (record.stages[STAGE] for record in (notes.get(["n1"])["n1"], notes.get(["n2"])["n2"]))
+    assert sorted(observed) == sorted([(STAGE, (one - NOW + 1_000) / 1000), (STAGE, (other - NOW + 2_000) / 1000)])
     assert all(STAGE in held.stages for held in notes.get(["n1", "n2"]).values())
 
 
@@ -209,7 +210,7 @@ def test_the_watch_waits_for_the_version_that_was_written_and_survives_an_outage
     notes.put([PutNote(record_of(tagged("n1", NOW + 1, "a")))])
     index.upsert([vector("n1", NOW)])
     watch = RecallableWatch(notes, index)
-    watch.expect([vector("n1", NOW + 1)])
+    watch.expect([vector("n1", NOW + 1)], {"n1": NOW})
     index.down = True
     with pytest.raises(Transient):
         watch.check()
