@@ -11,9 +11,9 @@ from models.roles import TagEncoder, Tagger
 from recall.note_index import MilvusNoteIndex
 from recall.note_tags import RedisNoteTags
 from recall.notes import RedisNotes
-from recall.pointer import activate_if_none, active_bundle
+from recall.pointer import activate_if_none, active_bundle, name_encoder
 from recall.profiles import RedisProfiles
-from recall.redis_client import redis_client, redis_errors
+from recall.redis_client import redis_client
 from schemas.errors import BundleMismatch
 from schemas.keys import Keys
 from schemas.settings import Settings
@@ -47,8 +47,8 @@ def build_tag_notes(settings: Settings, _metrics: Metrics, _stack: ExitStack) ->
     """Note events -> tagger -> note-tagged."""
     from consumers.tag_notes import TagNotes
 
-    tagger, _encoder, bundle = learned(settings)
-    go_live(settings, bundle)
+    tagger, encoder, bundle = learned(settings)
+    go_live(settings, bundle, encoder)
     handler = TagNotes(tagger, bundle, NOTE_TAGGED.within(settings.namespace).name)
     job: Job[Any] = Job(
         name="tag-notes",
@@ -68,7 +68,7 @@ def build_index_notes(settings: Settings, metrics: Metrics, stack: ExitStack) ->
     notes = RedisNotes(redis_client(settings), Keys(settings.namespace, bundle))
     index = MilvusNoteIndex(settings, bundle)
     index.create(encoder.dimension)
-    go_live(settings, bundle)
+    go_live(settings, bundle, encoder)
     observe = partial(_observe_stage, metrics)
     watch = RecallableWatch(notes, index, observe)
     stack.callback(watch.close)
@@ -88,11 +88,10 @@ def build_update_profiles(settings: Settings, _metrics: Metrics, _stack: ExitSta
     from consumers.update_profiles import UpdateProfiles
 
     client = redis_client(settings)
-    with redis_errors():
-        bundle = active_bundle(client, settings)
+    bundle = active_bundle(client, settings)
     if bundle is None:
-        bundle = learned(settings)[2]
-        go_live(settings, bundle)
+        _tagger, encoder, bundle = learned(settings)
+        go_live(settings, bundle, encoder)
     keys = Keys(settings.namespace, bundle)
     profiles = RedisProfiles(client, keys, settings.profile_cache)
     job: Job[Any] = Job(
@@ -124,14 +123,15 @@ def learned(settings: Settings) -> tuple[Tagger, TagEncoder, str]:
     return tagger, encoder, bundle_version(tagger, encoder)
 
 
-def go_live(settings: Settings, bundle: str) -> None:
+def go_live(settings: Settings, bundle: str, encoder: TagEncoder) -> None:
     """Makes the bundle the live one where there is none.
 
     Raises:
         BundleMismatch: another one is live, so what this process would write no reader would see.
     """
-    with redis_errors():
-        live = activate_if_none(redis_client(settings), settings, bundle)
+    client = redis_client(settings)
+    name_encoder(client, settings, bundle, encoder.version)
+    live = activate_if_none(client, settings, bundle)
     if live != bundle:
         raise BundleMismatch(
             f"bundle {live} is live under namespace {settings.namespace!r}, but handbook, tagger and encoder here make {bundle}; "

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from msgspec import Struct
 
 from models.profile import rules_of
-from models.profile_update import GivenUp, Grouped, append_actions, apply_actions, group_actions, set_tags, waiting_in
-from recall.stores import Held, NoteTags, Profiles
+from models.profile_update import Actions, GivenUp, Grouped, apply_actions, group_actions, pack_append, set_tags, waiting_in
+from recall.stores import NoteTags, Profiles
 from schemas.codec import VERSION_HEADER, VERSIONS
 from schemas.events import Interaction
 from schemas.records import Headers, Received
 from schemas.settings import Settings
+from schemas.stored import ProfileRecord
 from schemas.writes import GiveUp, PutProfile, Skip, Write
 
 EXPLAINED = {
@@ -66,34 +67,51 @@ class UpdateProfiles:
         """
         with _without_collections():
             grouped = group_actions(batch, self._rules)
-            held = self._profiles.read(list(set().union(*grouped.places.values())))
-            waiting = [waiting_in(record) for _, record in held.values() if record.waiting]
-            tags = self._tags.packed(list(grouped.notes.keys() | set().union(*waiting)))
-            return self._decide(grouped, held, tags)
+            tags = self._tags.packed(list(grouped.notes))
+            simple = set_tags(grouped, tags) and grouped.ordered
+            writes: list[Write] = []
+            left = self._append(grouped, writes) if simple else grouped.places
+            if left:
+                self._rewrite(left, tags, writes)
+            return writes
 
-    def _decide(self, grouped: Grouped, held: Mapping[str, Held], tags: Mapping[str, bytes]) -> list[Write]:
-        rules = self._rules
-        simple = set_tags(grouped, tags) and grouped.ordered
-        writes: list[Write] = []
+    def _append(self, grouped: Grouped, writes: list[Write]) -> dict[str, dict[str, Actions]]:
+        """Decides for the readers whose record is only appended to; returns the others."""
+        left: dict[str, dict[str, Actions]] = {}
+        for place, readers in grouped.places.items():
+            held = self._profiles.heads(list(readers))
+            others: dict[str, Actions] = {}
+            for user_id, actions in readers.items():
+                version, head = held[user_id]
+                packed = pack_append(head, place, actions)
+                if packed is None:
+                    others[user_id] = actions
+                else:
+                    writes.append(PutProfile(user_id, version, ProfileRecord(head), actions[1], packed))
+            if others:
+                left[place] = others
+        return left
+
+    def _rewrite(self, places: Mapping[str, Mapping[str, Actions]], tags: Mapping[str, bytes], writes: list[Write]) -> None:
+        """Decides for readers whose record is read and written whole."""
+        held = self._profiles.read(list(set().union(*places.values())))
+        waiting: set[str] = set().union(*(waiting_in(record) for _, record in held.values()))
+        tags = {**tags, **self._tags.packed(list(waiting - tags.keys()))}
         decided: dict[str, PutProfile] = {}
         skipped = 0
-        for place, readers in grouped.places.items():
+        for place, readers in places.items():
             for user_id, actions in readers.items():
                 version, record = held[user_id]
-                if not simple or not append_actions(record, place, actions, rules):
-                    outcome = apply_actions(record, place, actions, tags, rules)
-                    skipped += outcome.skipped
-                    writes += [GiveUp(WaitingMessage(user_id, lost), lost.reason, EXPLAINED[lost.reason]) for lost in outcome.given_up]
-                    if not outcome.applied and not outcome.resolved:
-                        continue
+                outcome = apply_actions(record, place, actions, tags, self._rules)
+                skipped += outcome.skipped
+                writes += [GiveUp(WaitingMessage(user_id, lost), lost.reason, EXPLAINED[lost.reason]) for lost in outcome.given_up]
                 if user_id in decided:
                     decided[user_id].events.extend(actions[1])
-                else:
+                elif outcome.applied or outcome.resolved:
                     decided[user_id] = PutProfile(user_id, version, record, actions[1])
         writes += decided.values()
         if skipped:
             writes.append(Skip("applied", skipped))
-        return writes
 
 
 @contextmanager

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, cast
 
 from models.roles import TagEncoder
 from recall.notes import RedisNotes
-from recall.pointer import active_bundle
+from recall.pointer import active_bundle, encoder_of
 from recall.profiles import RedisProfiles
-from recall.redis_client import redis_client, redis_errors
+from recall.redis_client import redis_client
+from schemas.errors import BundleMismatch
 from schemas.keys import Keys
 from schemas.settings import Settings
 
@@ -40,8 +41,26 @@ class LateTagEncoder:
         if self._loaded is None:
             from models.encoder import load_tag_encoder
 
-            self._loaded = load_tag_encoder(self._settings)
+            self._loaded = checked(load_tag_encoder(self._settings), self._settings)
         return self._loaded
+
+
+def checked(encoder: TagEncoder, settings: Settings) -> TagEncoder:
+    """The encoder, if it is the one that made the live bundle's vectors.
+
+    Raises:
+        BundleMismatch: naming both versions.
+        Transient: Redis does not answer.
+    """
+    client = redis_client(settings)
+    bundle = active_bundle(client, settings)
+    made_by = encoder_of(client, settings, bundle) if bundle else None
+    if made_by not in (None, encoder.version):
+        raise BundleMismatch(
+            f"the vectors of bundle {bundle} are made by tag encoder {made_by}, the settings here give {encoder.version}; "
+            "set TAGSTREAM_TAG_ENCODER and TAGSTREAM_TAG_ENCODER_PRECISION as the consumers have them"
+        )
+    return encoder
 
 
 def tag_encoder(settings: Settings) -> TagEncoder:
@@ -56,8 +75,7 @@ def open_readers(settings: Settings) -> tuple[RedisProfiles, RedisNotes, str | N
         Transient: Redis does not answer.
     """
     client = redis_client(settings)
-    with redis_errors():
-        bundle = active_bundle(client, settings)
+    bundle = active_bundle(client, settings)
     keys = Keys(settings.namespace, bundle or "")
     return RedisProfiles(client, keys), RedisNotes(client, keys), bundle
 

@@ -1,4 +1,4 @@
-"""Which bundle is live: one Redis key, which readers follow."""
+"""Which bundle is live, and which tag encoder made its vectors: Redis keys that readers follow."""
 
 from recall.redis_client import Client, redis_errors
 from schemas.settings import Settings
@@ -11,9 +11,7 @@ def pointer_key(settings: Settings) -> str:
 
 def active_bundle(client: Client, settings: Settings) -> str | None:
     """The live bundle's version; None before the first one was activated."""
-    with redis_errors():
-        held = client.get(pointer_key(settings))
-    return (held if isinstance(held, str) else held.decode()) if held else None
+    return _text(client, pointer_key(settings))
 
 
 def activate_if_none(client: Client, settings: Settings, bundle: str) -> str:
@@ -23,3 +21,24 @@ def activate_if_none(client: Client, settings: Settings, bundle: str) -> str:
     if first:
         return bundle
     return active_bundle(client, settings) or bundle
+
+
+def encoder_of(client: Client, settings: Settings, bundle: str) -> str | None:
+    """Version of the tag encoder that makes the bundle's vectors; None where no consumer has said so."""
+    return _text(client, _encoder_key(settings, bundle))
+
+
+def name_encoder(client: Client, settings: Settings, bundle: str, version: str) -> None:
+    """Says which tag encoder makes the bundle's vectors."""
+    with redis_errors():
+        client.set(_encoder_key(settings, bundle), version)
+
+
+def _text(client: Client, key: str) -> str | None:
+    with redis_errors():
+        held = client.get(key)
+    return (held if isinstance(held, str) else held.decode()) if held else None
+
+
+def _encoder_key(settings: Settings, bundle: str) -> str:
+    return f"{settings.namespace or 'ts'}:bundle:{bundle}:encoder"

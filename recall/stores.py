@@ -13,7 +13,7 @@ Every method raises ``Transient`` when its server does not answer within the tim
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
-from schemas.stored import NoteRecord, ProfileRecord
+from schemas.stored import NoteRecord, ProfileHead, ProfileRecord
 from schemas.writes import DropVector, PutNote, PutProfile, PutVector
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ class Held(NamedTuple):
 
     version: bytes
     record: ProfileRecord
+
+
+class HeldHead(NamedTuple):
+    """The head of a reader's record with the version token it was read at; b"" where the reader is unknown."""
+
+    version: bytes
+    head: ProfileHead
 
 
 class Hit(NamedTuple):
@@ -50,6 +57,10 @@ class Profiles(Protocol):
 
     def read(self, user_ids: Sequence[str]) -> dict[str, Held]:
         """Records by reader, one entry per id asked for (a new empty record where unknown). The caller owns what it gets."""
+        ...
+
+    def heads(self, user_ids: Sequence[str]) -> dict[str, HeldHead]:
+        """Like ``read``, only the heads."""
         ...
 
     def write(self, puts: Sequence[PutProfile]) -> list[PutProfile]:
