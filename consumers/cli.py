@@ -5,6 +5,7 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from typing import IO, Any
 
@@ -12,7 +13,10 @@ import click
 
 from consumers.build import JOBS, open_engine
 from schemas.settings import load
+from streams.engine import Engine
 from streams.jobs import Stop, stop_on_signals
+
+PROGRESS_S = 5.0
 
 
 @click.command()
@@ -45,7 +49,24 @@ def consume(jobs: tuple[str, ...], until_idle: float | None, as_json: bool, verb
 def _run(job: str, until_idle: float | None) -> dict[str, int]:
     with stop_on_signals(Stop()) as stop, open_engine(job, load()) as engine:
         click.echo(f"{job}: running", err=True)
-        return engine.run(stop, until_idle).to_dict()
+        over = threading.Event()
+        threading.Thread(target=_report, args=(job, engine, over), daemon=True).start()
+        try:
+            return engine.run(stop, until_idle).to_dict()
+        finally:
+            over.set()
+
+
+def _report(job: str, engine: Engine[Any], over: threading.Event) -> None:
+    """A line on stderr every few seconds in which something was done."""
+    before = 0
+    while not over.wait(PROGRESS_S):
+        counts = engine.counts
+        done = counts.handled + counts.dead_lettered
+        if done > before:
+            lost = f", {counts.dead_lettered:,} dead-lettered" if counts.dead_lettered else ""
+            click.echo(f"{job}: {done:,} events, {(done - before) / PROGRESS_S:,.0f}/s{lost}", err=True)
+        before = done
 
 
 def _run_each(jobs: list[str], until_idle: float | None, verbose: bool) -> dict[str, dict[str, int]]:

@@ -68,6 +68,11 @@ class Engine(Generic[E]):
         self._lag_at = 0.0
         self._collected_at = time.monotonic()
 
+    @property
+    def counts(self) -> Counts:
+        """What was done so far."""
+        return self._finisher.counts
+
     def run(self, stop: Stop, until_idle_s: float | None = None) -> Counts:
         """Consumes until ``stop`` is requested or, with ``until_idle_s``, until all is read and nothing came for so long.
 
