@@ -14,8 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from profile_peer import apply_event
-from quixstreams import Application, message_context
+from profile_peer import apply_event  # type: ignore[import-not-found]
+from quixstreams import Application, message_context  # type: ignore[import-not-found]
 
 
 def main() -> None:

@@ -68,28 +68,33 @@ class UpdateProfiles:
         with _without_collections():
             grouped = group_actions(batch, self._rules)
             tags = self._tags.packed(list(grouped.notes))
-            simple = set_tags(grouped, tags) and grouped.ordered
+            tagged = set_tags(grouped, tags)
             writes: list[Write] = []
-            left = self._append(grouped, writes) if simple else grouped.places
+            left = self._append(grouped, tagged, writes) if grouped.ordered else grouped.places
             if left:
                 self._rewrite(left, tags, writes)
             return writes
 
-    def _append(self, grouped: Grouped, writes: list[Write]) -> dict[str, dict[str, Actions]]:
+    def _append(self, grouped: Grouped, tagged: bool, writes: list[Write]) -> dict[str, dict[str, Actions]]:
         """Decides for the readers whose record is only appended to; returns the others."""
         left: dict[str, dict[str, Actions]] = {}
+        skipped = 0
         for place, readers in grouped.places.items():
             held = self._profiles.heads(list(readers))
             others: dict[str, Actions] = {}
             for user_id, actions in readers.items():
                 version, head = held[user_id]
-                packed = pack_append(head, place, actions)
-                if packed is None:
+                packed = pack_append(head, place, actions, tagged=tagged)
+                if packed:
+                    writes.append(PutProfile(user_id, version, ProfileRecord(head), actions[1], packed))
+                elif packed is None:
                     others[user_id] = actions
                 else:
-                    writes.append(PutProfile(user_id, version, ProfileRecord(head), actions[1], packed))
+                    skipped += len(actions[1])
             if others:
                 left[place] = others
+        if skipped:
+            writes.append(Skip("applied", skipped))
         return left
 
     def _rewrite(self, places: Mapping[str, Mapping[str, Actions]], tags: Mapping[str, bytes], writes: list[Write]) -> None:

@@ -17,7 +17,7 @@ from models.profile_facts import act, keep_newest
 from schemas.events import Interaction
 from schemas.records import Received
 from schemas.settings import Settings
-from schemas.stored import PendingAction, Profile, ProfileRecord
+from schemas.stored import PendingAction, Profile, ProfileHead, ProfileRecord
 
 SEEN_EVENTS = 256
 HASH_BYTES = 8
@@ -69,7 +69,7 @@ def open_profile(record: ProfileRecord, settings: Settings) -> Profile:
 
 def waiting_in(record: ProfileRecord) -> set[str]:
     """Notes without tags so far that actions of the reader wait for."""
-    return waiting_notes(_decode_profile(record.settled)) if record.waiting else set()
+    return waiting_notes(_decode_profile(record.settled)) if record.head.waiting else set()
 
 
 def group_actions(batch: Sequence[Received[Interaction]], rules: Rules) -> Grouped:
@@ -122,15 +122,28 @@ def set_tags(grouped: Grouped, tags: Mapping[str, bytes]) -> bool:
     return complete
 
 
-def append_actions(record: ProfileRecord, place: str, actions: Actions, rules: Rules) -> bool:
-    """The common case of ``apply_actions``: offsets rise, none was applied before, every note has tags, nothing waits. False, with
-    nothing done, where the record says that this is not the case."""
+def pack_append(head: ProfileHead, place: str, actions: Actions, *, tagged: bool) -> bytes | None:
+    """The common case: nothing waits and the tail stays short, so that the rest of the record need not be known. Offsets must rise.
+
+    Args:
+        tagged: all notes are known to have tags.
+
+    Returns:
+        What goes to the end of the tail, with the head changed in place; nothing (b"") where all was applied before; None, with nothing
+        done, where ``apply_actions`` must be called with the whole record.
+    """
     facts, events = actions
-    if record.waiting or events[0].offset <= record.applied.get(place, -1):
-        return False
-    _mark(record.applied, place, events[-1].offset)
-    _append(record, facts, rules)
-    return True
+    length = head.tail_length + len(facts)
+    mark = head.applied.get(place, -1)
+    if head.waiting:
+        return None
+    if events[0].offset <= mark:
+        return None if events[-1].offset > mark else b""
+    if length >= head.settle_at or not (tagged or all(len(fact[0]) > 1 for fact in facts)):
+        return None
+    _mark(head.applied, place, events[-1].offset)
+    head.tail_length = length
+    return _packed(facts)
 
 
 def apply_actions(record: ProfileRecord, place: str, actions: Actions, tags: Mapping[str, bytes], rules: Rules) -> Outcome:
@@ -139,10 +152,10 @@ def apply_actions(record: ProfileRecord, place: str, actions: Actions, tags: Map
     Args:
         tags: ``pack_tags`` by note, of the actions' notes and of ``waiting_in``; a missing one is not tagged yet.
     """
-    facts, events = _fresh(actions, record.applied.get(place, -1))
+    facts, events = _fresh(actions, record.head.applied.get(place, -1))
     if facts:
-        _mark(record.applied, place, events[-1].offset)
-    if record.waiting or any(len(note) < 2 and rules.weights[code] for note, code, _, _ in facts):
+        _mark(record.head.applied, place, events[-1].offset)
+    if record.head.waiting or any(len(note) < 2 and rules.weights[code] for note, code, _, _ in facts):
         outcome = _apply_waiting(record, facts, events, tags, rules)
     else:
         outcome = Outcome()
@@ -175,15 +188,16 @@ def _mark(applied: dict[str, int], place: str, offset: int) -> None:
 
 def _append(record: ProfileRecord, facts: Sequence[Fact], rules: Rules) -> None:
     """Appends to the tail; whenever it has its full length it is settled, so that where calls are cut makes no difference."""
-    while record.tail_length + len(facts) >= record.settle_at:
-        room = record.settle_at - record.tail_length
+    head = record.head
+    while head.tail_length + len(facts) >= head.settle_at:
+        room = head.settle_at - head.tail_length
         record.tail += _packed(facts[:room])
-        record.tail_length += room
+        head.tail_length += room
         _settle(record, _settled(record, rules))
         facts = facts[room:]
     if facts:
         record.tail += _packed(facts)
-        record.tail_length += len(facts)
+        head.tail_length += len(facts)
 
 
 def _packed(facts: Sequence[Fact]) -> bytes:
@@ -197,7 +211,7 @@ def _settled(record: ProfileRecord, rules: Rules) -> Profile:
     profile = _decode_profile(record.settled) if record.settled else Profile()
     if record.tail:
         seen = _seen(profile)
-        for fact in _decode_facts(b"\xdd" + record.tail_length.to_bytes(4, "big") + record.tail):
+        for fact in _decode_facts(b"\xdd" + record.head.tail_length.to_bytes(4, "big") + record.tail):
             if _is_new(fact[3], seen):
                 act(profile, fact, rules)
         profile.seen = b"".join(seen)
@@ -206,9 +220,9 @@ def _settled(record: ProfileRecord, rules: Rules) -> Profile:
 
 def _settle(record: ProfileRecord, profile: Profile) -> None:
     """Makes a profile the record's; a large one waits for a longer tail, so that packing it costs an event no more than a small one's."""
-    record.settled, record.tail, record.tail_length = _encode(profile), b"", 0
-    record.waiting = len(profile.pending)
-    record.settle_at = max(TAIL_LEAST, len(profile.notes) // 2)
+    record.settled, record.tail = _encode(profile), b""
+    head = record.head
+    head.waiting, head.tail_length, head.settle_at = len(profile.pending), 0, max(TAIL_LEAST, len(profile.notes) // 2)
 
 
 def _seen(profile: Profile) -> dict[bytes, None]:

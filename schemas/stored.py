@@ -93,17 +93,26 @@ class Profile(Struct, array_like=True, gc=False):
     forgotten: bytes = b""
 
 
-class ProfileRecord(Struct, array_like=True, gc=False):
-    """One reader (``Keys.profile``): a packed profile and the actions since, so that most writes only append.
+class ProfileHead(Struct, array_like=True, gc=False):
+    """What the profile consumer needs of a record to append to it.
 
-    ``applied``: ``source/partition`` -> last offset applied. ``waiting``: how many actions wait for tags. ``tail``: ``tail_length`` packed
-    actions (``models.profile.Fact``) that ``settled``, the packed ``Profile``, does not hold yet; ``settle_at``: the length at which they
-    are settled.
+    ``applied``: ``source/partition`` -> last offset applied. ``waiting``: how many actions wait for tags. ``tail_length``: actions in the
+    tail; ``settle_at``: the length at which they are settled.
     """
 
     applied: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
     tail_length: int = 0
-    tail: bytes = b""
     settle_at: int = 64
+
+
+class ProfileRecord(Struct, gc=False):
+    """One reader (``Keys.profile``): a packed profile and the actions since, so that most writes only append. In Redis a list: token and
+    packed head, ``settled``, then the pieces of the tail.
+
+    ``settled``: the packed ``Profile``, empty for a new reader. ``tail``: packed actions (``models.profile.Fact``) that it does not hold.
+    """
+
+    head: ProfileHead = field(default_factory=ProfileHead)
     settled: bytes = b""
+    tail: bytes = b""

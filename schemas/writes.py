@@ -61,12 +61,14 @@ class DropVector(Struct, frozen=True):
 
 class PutProfile(Struct, frozen=True):
     """Store a reader's record if nobody wrote it since it was read. ``version`` is the token it was read at (b"" = absent).
+    ``appended``: what goes to the end of its tail, then of ``record`` only the head is stored; None stores the whole record.
     ``events`` are what the decision rests on, handled again when somebody did."""
 
     user_id: str
     version: bytes
     record: ProfileRecord
     events: list[Received[Any]] = field(default_factory=list)
+    appended: bytes | None = None
 
 
 Write = Publish | GiveUp | Skip | PutNote | PutVector | DropVector | PutProfile

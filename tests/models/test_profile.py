@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.profile import Rules, acted_on, actions_behind, pack_tags, rules_of, scores_at
 from models.profile_facts import FORGOTTEN_KEPT, STAMPS_KEPT
-from models.profile_update import Outcome, append_actions, apply_actions, group_actions, open_profile, set_tags, waiting_in
+from models.profile_update import Outcome, apply_actions, group_actions, open_profile, pack_append, set_tags, waiting_in
 from schemas.events import Action, Interaction, Tag
 from schemas.records import Received
 from schemas.settings import Settings
@@ -57,12 +57,14 @@ def opened(log: Log, tags: Mapping[str, Sequence[str]], chosen: Settings = EXACT
 def apply_events(record: ProfileRecord, log: Log, tags: Mapping[str, bytes], rules: Rules) -> Outcome:
     """Applies a log of one reader by the short way where it is open; without events what waits is resolved all the same."""
     grouped = group_actions(log, rules)
-    simple = set_tags(grouped, tags) and grouped.ordered
+    tagged = set_tags(grouped, tags)
     total = Outcome()
     for place, readers in (grouped.places or {f"{SOURCE}/0": {"u": ([], [])}}).items():
         mine = readers["u"]
-        if mine[0] and simple and append_actions(record, place, mine, rules):
-            total.applied += len(mine[0])
+        if mine[0] and grouped.ordered and (packed := pack_append(record.head, place, mine, tagged=tagged)) is not None:
+            record.tail += packed
+            total.applied += len(mine[0]) if packed else 0
+            total.skipped += 0 if packed else len(mine[0])
             continue
         done = apply_actions(record, place, mine, tags, rules)
         total.applied += done.applied
@@ -153,7 +155,7 @@ def test_tags_may_come_before_or_after_the_actions(made: list[tuple[Any, ...]], 
     at = START + DAY
     assert read(late, TAGS, at, chosen) == pytest.approx(read(early, TAGS, at, chosen), abs=1e-9)
     applied([], TAGS, chosen, late)
-    assert not late.waiting
+    assert not late.head.waiting
     assert msgspec.msgpack.encode(open_profile(late, chosen)) == msgspec.msgpack.encode(open_profile(early, chosen))
 
 
@@ -183,7 +185,7 @@ def test_skipped_counts_what_was_applied_before() -> None:
 def test_watermarks_are_per_source_and_partition() -> None:
     log = [event("n0", "click", offset=9), event("n0", "click", offset=3, partition=1), event("n0", "click", offset=8)]
     record = applied(log, TAGS)
-    assert record.applied == {f"{SOURCE}/0": 9, f"{SOURCE}/1": 3}
+    assert record.head.applied == {f"{SOURCE}/0": 9, f"{SOURCE}/1": 3}
     assert read(record, TAGS)["only 0"] == 2.0
 
 
@@ -200,7 +202,7 @@ def test_an_undo_leaves_nothing_behind_even_when_the_note_was_tagged_anew() -> N
 
 def test_a_deleted_or_empty_note_adds_nothing_and_does_not_wait() -> None:
     record = applied(log_of(("gone", "like"), ("gone", "click")), {"gone": []})
-    assert not record.waiting
+    assert not record.head.waiting
     assert not read(record, {"gone": ["late"]})
     assert "gone" in acted_on(open_profile(record, EXACT))
 
