@@ -89,10 +89,10 @@ def _plain_character(character: str) -> str:
     category = unicodedata.category(character)
     if category[0] in _KEPT_CATEGORIES:
         return character
-    if category in ("Cf", "Cc") and character not in "\t\n\r\v\f":
+    if category == "Cf":
         return ""
-    return " " if category == "Zs" or character == "\t" else "\n"
+    return " " if category in ("Zs", "Cc") and character not in "\n\r\v\f" else "\n"
 
 
 _FOLDED: dict[str, str] = {}
-_ASCII = {code: _plain_character(chr(code)) or " " for code in range(128)}
+_ASCII = {code: _plain_character(chr(code)) for code in range(128)}

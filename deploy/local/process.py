@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
+PORT_S = 1.0
 LOWEST_PORT, HIGHEST_PORT = 20_000, 32_000  # below Linux' range for outgoing connections, which could take a remembered port
 
 
@@ -92,9 +93,19 @@ def port_is_free(port: int) -> bool:
     return True
 
 
+def _free_soon(port: int) -> bool:
+    """A killed process counts as gone when its first thread is; its port is free when the last one is."""
+    until = time.monotonic() + PORT_S
+    while not port_is_free(port):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def choose_ports(names: tuple[str, ...], remembered: Mapping[str, int]) -> dict[str, int]:
     """A free port for each name; the remembered ones, so that recorded addresses stay valid, unless one was taken meanwhile."""
-    if set(remembered) == set(names) and all(port_is_free(port) for port in remembered.values()):
+    if set(remembered) == set(names) and all(_free_soon(port) for port in remembered.values()):
         return dict(remembered)
     chosen: set[int] = set()
     while len(chosen) < len(names):
