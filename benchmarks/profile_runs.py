@@ -74,7 +74,7 @@ def subscribed(settings: Settings, group: str) -> Iterator[Any]:
     from confluent_kafka import Consumer
 
     properties = {
-        "group.id": f"{settings.namespace}.{group}",
+        "group.id": f"{settings.namespace}.{group}-{os.getpid()}",
         "group.protocol": "consumer",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,

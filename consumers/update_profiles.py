@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from msgspec import Struct
 
 from models.profile import rules_of
-from models.profile_update import Actions, GivenUp, Grouped, apply_actions, group_actions, pack_append, set_tags, waiting_in
+from models.profile_update import Actions, GivenUp, Grouped, apply_actions, group_actions, notes_of, pack_append, waiting_in
 from recall.stores import NoteTags, Profiles
 from schemas.codec import VERSION_HEADER, VERSIONS
 from schemas.events import Interaction
@@ -66,17 +66,17 @@ class UpdateProfiles:
             Transient: when Redis does not answer.
         """
         with _without_collections():
-            grouped = group_actions(batch, self._rules)
-            tags = self._tags.packed(list(grouped.notes))
-            tagged = set_tags(grouped, tags)
+            tags = self._tags.packed(list(notes_of(batch, self._rules)))
+            grouped = group_actions(batch, tags, self._rules)
             writes: list[Write] = []
-            left = self._append(grouped, tagged, writes) if grouped.ordered else grouped.places
+            left = self._append(grouped, writes) if grouped.ordered else grouped.places
             if left:
                 self._rewrite(left, tags, writes)
             return writes
 
-    def _append(self, grouped: Grouped, tagged: bool, writes: list[Write]) -> dict[str, dict[str, Actions]]:
+    def _append(self, grouped: Grouped, writes: list[Write]) -> dict[str, dict[str, Actions]]:
         """Decides for the readers whose record is only appended to; returns the others."""
+        untagged = grouped.untagged
         left: dict[str, dict[str, Actions]] = {}
         skipped = 0
         for place, readers in grouped.places.items():
@@ -84,13 +84,13 @@ class UpdateProfiles:
             others: dict[str, Actions] = {}
             for user_id, actions in readers.items():
                 version, head = held[user_id]
-                packed = pack_append(head, place, actions, tagged=tagged)
+                packed = pack_append(head, place, actions, tagged=user_id not in untagged)
                 if packed:
-                    writes.append(PutProfile(user_id, version, ProfileRecord(head), actions[1], packed))
+                    writes.append(PutProfile(user_id, version, ProfileRecord(head), actions[::2], packed))
                 elif packed is None:
                     others[user_id] = actions
                 else:
-                    skipped += len(actions[1])
+                    skipped += len(actions) // 2
             if others:
                 left[place] = others
         if skipped:
@@ -111,9 +111,9 @@ class UpdateProfiles:
                 skipped += outcome.skipped
                 writes += [GiveUp(WaitingMessage(user_id, lost), lost.reason, EXPLAINED[lost.reason]) for lost in outcome.given_up]
                 if user_id in decided:
-                    decided[user_id].events.extend(actions[1])
+                    decided[user_id].events.extend(actions[::2])
                 elif outcome.applied or outcome.resolved:
-                    decided[user_id] = PutProfile(user_id, version, record, actions[1])
+                    decided[user_id] = PutProfile(user_id, version, record, actions[::2])
         writes += decided.values()
         if skipped:
             writes.append(Skip("applied", skipped))

@@ -28,9 +28,9 @@ REPEATED = ("impression", "click", "view", "comment", "share")
 CODES = {"impression": 0, "click": 1, "view": 2, "comment": 3, "share": 4, "like": 5, "favorite": 6, "unlike": 7, "unfavorite": 8}
 LIKE, FAVORITE, UNLIKE, UNFAVORITE = 5, 6, 7, 8
 
-Fact = tuple[list[Any], int, int, bytes]
-"""An action as a record's tail keeps it: note, code, occurred_at, hash of the event id. The note is ``[note_id, packed tags]``, only
-``[note_id]`` while it has none; the facts of a batch share it."""
+Fact = tuple[int, int, bytes, list[Any]]
+"""An action as a record's tail keeps it: code, occurred_at, hash of the event id, and the note as ``[note_id, packed tags]``, or only
+``[note_id]`` while it has none."""
 TagsOf = Callable[[str], Sequence[Tag] | None]
 
 

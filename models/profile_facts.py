@@ -12,7 +12,7 @@ REBASE_HALF_LIVES = 512.0
 
 def act(profile: Profile, fact: Fact, rules: Rules) -> bool:
     """Applies an action to the profile; True if it added something to its note."""
-    note, code, at, _ = fact
+    code, at, _, note = fact
     note_id, packed = note[0], note[1] if len(note) > 1 else None
     profile.newest = max(profile.newest, at)
     notes = profile.notes

@@ -5,6 +5,7 @@ when it is long, and for whoever reads it; that is when repeated event ids are f
 at every write.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -44,22 +45,26 @@ class Outcome(Struct):
     given_up: list[GivenUp] = field(default_factory=list)
 
 
-Actions = tuple[list[Fact], list[Received[Interaction]]]
-"""One reader's actions from one place, in order: as facts, and the events they come from."""
+Actions = list[Any]
+"""One reader's actions from one place, in order: an event, its packed fact, an event, its packed fact, ..."""
 
 
 class Grouped(Struct, frozen=True):
-    """A batch by place (``source/partition``) and reader. ``notes``: the notes that the facts are about, by id, without tags so far.
-    ``ordered``: offsets rise within each place, as they do unless something was delivered twice into one batch."""
+    """A batch by place (``source/partition``) and reader. ``untagged``: readers with an action on a note without tags. ``ordered``: offsets
+    rise within each place, as they do unless something was delivered twice into one batch."""
 
     places: dict[str, dict[str, Actions]]
-    notes: dict[str, list[Any]]
+    untagged: set[str]
     ordered: bool
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_profile = msgspec.msgpack.Decoder(Profile).decode
 _decode_facts = msgspec.msgpack.Decoder(list[Fact]).decode
+# A packed fact is a msgpack array: header, code and the mark of a 64-bit integer; occurred_at; the mark of 8 bytes; hash; then the note.
+_pack_fact = struct.Struct(">3sQ2s8s").pack
+_FACT_HEADS = tuple(bytes((0x94, code, 0xCF)) for code in CODES.values())
+_HASH_HEAD = b"\xc4\x08"
 
 
 def open_profile(record: ProfileRecord, settings: Settings) -> Profile:
@@ -72,15 +77,27 @@ def waiting_in(record: ProfileRecord) -> set[str]:
     return waiting_notes(_decode_profile(record.settled)) if record.head.waiting else set()
 
 
-def group_actions(batch: Sequence[Received[Interaction]], rules: Rules) -> Grouped:
-    """Sorts a batch by reader; actions that leave no trace are left out. Whatever needs the events is done in this one pass in their own
-    order, as that is how the processor finds them in its cache; ``set_tags`` completes the facts."""
+def notes_of(batch: Sequence[Received[Interaction]], rules: Rules) -> set[str]:
+    """Notes that a batch leaves a trace of."""
+    codes = rules.codes
+    return {received.event.note_id for received in batch if received.event.action in codes}
+
+
+def group_actions(batch: Sequence[Received[Interaction]], tags: Mapping[str, bytes], rules: Rules) -> Grouped:
+    """Sorts a batch by reader, as packed facts; actions that leave no trace are left out. Whatever needs the events is done in this one
+    pass in their own order, as that is how the processor finds them in its cache.
+
+    Args:
+        tags: ``pack_tags`` by note, of ``notes_of`` the batch; a missing one is not tagged yet.
+    """
     code_of, hash_of = rules.codes.get, xxhash.xxh3_64_digest
     places: dict[str, dict[str, Actions]] = {}
+    notes: dict[str, bytes] = {}
     readers: dict[str, Actions] = {}
-    notes: dict[str, list[Any]] = {}
     actions_of, note_of = readers.get, notes.get
     reached: dict[str, int] = {}
+    bare: set[str] = set()
+    untagged: set[str] = set()
     source, partition, place, last = "", -1, "", -1
     ordered = True
     for received in batch:
@@ -100,26 +117,19 @@ def group_actions(batch: Sequence[Received[Interaction]], rules: Rules) -> Group
         last = offset
         note = note_of(note_id)
         if note is None:
-            note = notes[note_id] = [note_id]
+            note = notes[note_id] = _encode([note_id, tags[note_id]] if note_id in tags else [note_id])
+            if note_id not in tags:
+                bare.add(note_id)
+        if bare and note_id in bare:
+            untagged.add(user_id)
+        fact = _pack_fact(_FACT_HEADS[code], event.occurred_at, _HASH_HEAD, hash_of(event.event_id.encode())) + note
         actions = actions_of(user_id)
         if actions is None:
-            readers[user_id] = [(note, code, event.occurred_at, hash_of(event.event_id.encode()))], [received]
+            readers[user_id] = [received, fact]
         else:
-            actions[0].append((note, code, event.occurred_at, hash_of(event.event_id.encode())))
-            actions[1].append(received)
-    return Grouped(places, notes, ordered)
-
-
-def set_tags(grouped: Grouped, tags: Mapping[str, bytes]) -> bool:
-    """Gives the notes of a batch their tags (``pack_tags`` by note); False if one is not tagged yet."""
-    complete = True
-    for note_id, note in grouped.notes.items():
-        packed = tags.get(note_id)
-        if packed is None:
-            complete = False
-        else:
-            note[1:] = (packed,)
-    return complete
+            actions.append(received)
+            actions.append(fact)
+    return Grouped(places, untagged, ordered)
 
 
 def pack_append(head: ProfileHead, place: str, actions: Actions, *, tagged: bool) -> bytes | None:
@@ -132,48 +142,48 @@ def pack_append(head: ProfileHead, place: str, actions: Actions, *, tagged: bool
         What goes to the end of the tail, with the head changed in place; nothing (b"") where all was applied before; None, with nothing
         done, where ``apply_actions`` must be called with the whole record.
     """
-    facts, events = actions
-    length = head.tail_length + len(facts)
-    mark = head.applied.get(place, -1)
     if head.waiting:
         return None
-    if events[0].offset <= mark:
-        return None if events[-1].offset > mark else b""
-    if length >= head.settle_at or not (tagged or all(len(fact[0]) > 1 for fact in facts)):
+    mark = head.applied.get(place, -1)
+    if actions[0].offset <= mark:
+        return None if actions[-2].offset > mark else b""
+    length = head.tail_length + len(actions) // 2
+    if length >= head.settle_at or not tagged:
         return None
-    _mark(head.applied, place, events[-1].offset)
+    _mark(head.applied, place, actions[-2].offset)
     head.tail_length = length
-    return _packed(facts)
+    return b"".join(actions[1::2])
 
 
 def apply_actions(record: ProfileRecord, place: str, actions: Actions, tags: Mapping[str, bytes], rules: Rules) -> Outcome:
     """Applies one reader's actions to the record in place. The same log gives the same record however it is cut into calls.
 
     Args:
-        tags: ``pack_tags`` by note, of the actions' notes and of ``waiting_in``; a missing one is not tagged yet.
+        tags: ``pack_tags`` by note, of ``waiting_in`` the record; a missing one is not tagged yet.
     """
-    facts, events = _fresh(actions, record.head.applied.get(place, -1))
-    if facts:
+    events, packed = _fresh(actions, record.head.applied.get(place, -1))
+    if events:
         _mark(record.head.applied, place, events[-1].offset)
-    if record.head.waiting or any(len(note) < 2 and rules.weights[code] for note, code, _, _ in facts):
+    facts = _unpacked(len(packed), b"".join(packed))
+    if record.head.waiting or any(len(note) < 2 and rules.weights[code] for code, _, _, note in facts):
         outcome = _apply_waiting(record, facts, events, tags, rules)
     else:
         outcome = Outcome()
-        _append(record, facts, rules)
-    outcome.applied, outcome.skipped = len(facts), len(actions[0]) - len(facts)
+        _append(record, packed, rules)
+    outcome.applied, outcome.skipped = len(events), len(actions) // 2 - len(events)
     return outcome
 
 
-def _fresh(actions: Actions, mark: int) -> Actions:
-    """Those at offsets above the mark and above any before them."""
-    facts: list[Fact] = []
+def _fresh(actions: Actions, mark: int) -> tuple[list[Received[Interaction]], list[bytes]]:
+    """Events and packed facts at offsets above the mark and above any before them."""
     events: list[Received[Interaction]] = []
-    for fact, received in zip(*actions, strict=True):
+    packed: list[bytes] = []
+    for received, fact in zip(actions[::2], actions[1::2], strict=True):
         if received.offset > mark:
             mark = received.offset
-            facts.append(fact)
             events.append(received)
-    return facts, events
+            packed.append(fact)
+    return events, packed
 
 
 def _mark(applied: dict[str, int], place: str, offset: int) -> None:
@@ -186,24 +196,22 @@ def _mark(applied: dict[str, int], place: str, offset: int) -> None:
 # --- the tail
 
 
-def _append(record: ProfileRecord, facts: Sequence[Fact], rules: Rules) -> None:
+def _append(record: ProfileRecord, packed: Sequence[bytes], rules: Rules) -> None:
     """Appends to the tail; whenever it has its full length it is settled, so that where calls are cut makes no difference."""
     head = record.head
-    while head.tail_length + len(facts) >= head.settle_at:
+    while head.tail_length + len(packed) >= head.settle_at:
         room = head.settle_at - head.tail_length
-        record.tail += _packed(facts[:room])
+        record.tail += b"".join(packed[:room])
         head.tail_length += room
         _settle(record, _settled(record, rules))
-        facts = facts[room:]
-    if facts:
-        record.tail += _packed(facts)
-        head.tail_length += len(facts)
+        packed = packed[room:]
+    record.tail += b"".join(packed)
+    head.tail_length += len(packed)
 
 
-def _packed(facts: Sequence[Fact]) -> bytes:
-    """Facts as msgpack without the array's header, so that packed facts can be joined."""
-    packed = _encode(facts)
-    return packed[1 if len(facts) < 16 else 3 if len(facts) < 65_536 else 5 :]
+def _unpacked(length: int, packed: bytes) -> list[Fact]:
+    """Joined packed facts; a header with their number makes them a msgpack array."""
+    return _decode_facts(b"\xdd" + length.to_bytes(4, "big") + packed)
 
 
 def _settled(record: ProfileRecord, rules: Rules) -> Profile:
@@ -211,8 +219,8 @@ def _settled(record: ProfileRecord, rules: Rules) -> Profile:
     profile = _decode_profile(record.settled) if record.settled else Profile()
     if record.tail:
         seen = _seen(profile)
-        for fact in _decode_facts(b"\xdd" + record.head.tail_length.to_bytes(4, "big") + record.tail):
-            if _is_new(fact[3], seen):
+        for fact in _unpacked(record.head.tail_length, record.tail):
+            if _is_new(fact[2], seen):
                 act(profile, fact, rules)
         profile.seen = b"".join(seen)
     return profile
@@ -252,7 +260,7 @@ def _apply_waiting(
         outcome.resolved = _resolve(profile, tags, rules)
     seen = _seen(profile)
     for received, fact in zip(events, facts, strict=True):
-        note, code, at, event_hash = fact
+        code, at, event_hash, note = fact
         if not _is_new(event_hash, seen):
             continue
         if at > profile.newest:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from models.profile import pack_tags, rules_of
-from models.profile_update import apply_actions, group_actions, pack_append, set_tags
+from models.profile_update import apply_actions, group_actions, pack_append
 from recall.profiles import ROUND_BYTES, MemoryProfiles, RedisProfiles
 from recall.redis_client import redis_client
 from recall.stores import Held, Profiles
@@ -30,8 +30,7 @@ def received(offset: int, action: Action = "click") -> Received[Interaction]:
 
 
 def acted(record: ProfileRecord, offset: int) -> ProfileRecord:
-    grouped = group_actions([received(offset)], RULES)
-    assert set_tags(grouped, TAGS)
+    grouped = group_actions([received(offset)], TAGS, RULES)
     for place, readers in grouped.places.items():
         apply_actions(record, place, readers["u"], TAGS, RULES)
     return record
@@ -39,8 +38,7 @@ def acted(record: ProfileRecord, offset: int) -> ProfileRecord:
 
 def put_append(profiles: Profiles, user_id: str, offset: int) -> PutProfile:
     version, head = profiles.heads([user_id])[user_id]
-    grouped = group_actions([received(offset)], RULES)
-    set_tags(grouped, TAGS)
+    grouped = group_actions([received(offset)], TAGS, RULES)
     ((place, readers),) = grouped.places.items()
     packed = pack_append(head, place, readers["u"], tagged=True)
     assert packed

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.profile import Rules, acted_on, actions_behind, pack_tags, rules_of, scores_at
 from models.profile_facts import FORGOTTEN_KEPT, STAMPS_KEPT
-from models.profile_update import Outcome, apply_actions, group_actions, open_profile, pack_append, set_tags, waiting_in
+from models.profile_update import Outcome, apply_actions, group_actions, open_profile, pack_append, waiting_in
 from schemas.events import Action, Interaction, Tag
 from schemas.records import Received
 from schemas.settings import Settings
@@ -56,15 +56,15 @@ def opened(log: Log, tags: Mapping[str, Sequence[str]], chosen: Settings = EXACT
 
 def apply_events(record: ProfileRecord, log: Log, tags: Mapping[str, bytes], rules: Rules) -> Outcome:
     """Applies a log of one reader by the short way where it is open; without events what waits is resolved all the same."""
-    grouped = group_actions(log, rules)
-    tagged = set_tags(grouped, tags)
+    grouped = group_actions(log, tags, rules)
+    tagged = not grouped.untagged
     total = Outcome()
-    for place, readers in (grouped.places or {f"{SOURCE}/0": {"u": ([], [])}}).items():
+    for place, readers in (grouped.places or {f"{SOURCE}/0": {"u": []}}).items():
         mine = readers["u"]
-        if mine[0] and grouped.ordered and (packed := pack_append(record.head, place, mine, tagged=tagged)) is not None:
+        if mine and grouped.ordered and (packed := pack_append(record.head, place, mine, tagged=tagged)) is not None:
             record.tail += packed
-            total.applied += len(mine[0]) if packed else 0
-            total.skipped += 0 if packed else len(mine[0])
+            total.applied += len(mine) // 2 if packed else 0
+            total.skipped += 0 if packed else len(mine) // 2
             continue
         done = apply_actions(record, place, mine, tags, rules)
         total.applied += done.applied
