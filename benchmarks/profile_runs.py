@@ -9,8 +9,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
@@ -22,8 +23,10 @@ from recall.redis_client import redis_client
 from schemas.codec import decoder
 from schemas.events import Interaction
 from schemas.keys import Keys
+from schemas.records import Received
 from schemas.settings import Settings, load
 from schemas.topics import INTERACTIONS, Topic
+from schemas.writes import Write
 from streams.client import client_config
 from streams.topics_admin import create_topics
 
@@ -37,11 +40,11 @@ class Clock:
     def __init__(self) -> None:
         self._cpu, self._wall = cpu_seconds(), time.perf_counter()
 
-    def read(self, events: int, idle_s: float = 0.0) -> dict[str, float]:
+    def read(self, events: int, idle_s: float = 0.0) -> dict[str, Any]:
         return {"events": events, "cpu_s": cpu_seconds() - self._cpu, "wall_s": time.perf_counter() - self._wall - idle_s}
 
 
-def consume_and_decode(settings: Settings, events: int) -> dict[str, float]:
+def consume_and_decode(settings: Settings, events: int) -> dict[str, Any]:
     """The limit: every record checked for an error and decoded by our codec, value and version header, and nothing else."""
     decode = decoder(Interaction)
     with subscribed(settings, "limit") as consumer:
@@ -57,7 +60,7 @@ def consume_and_decode(settings: Settings, events: int) -> dict[str, float]:
         return clock.read(done)
 
 
-def consume_barely(settings: Settings, events: int) -> dict[str, float]:
+def consume_barely(settings: Settings, events: int) -> dict[str, Any]:
     """The barest limit: values parsed by msgspec, nothing checked."""
     parse = msgspec.json.Decoder(Interaction).decode
     with subscribed(settings, "bare") as consumer:
@@ -90,16 +93,32 @@ def subscribed(settings: Settings, group: str) -> Iterator[Any]:
         consumer.close()
 
 
-def update_profiles(settings: Settings, events: int) -> dict[str, float]:
-    """Ours: the job as ``tagstream consume update-profiles`` runs it."""
+def update_profiles(settings: Settings, events: int) -> dict[str, Any]:
+    """Ours: the job as ``tagstream consume update-profiles`` runs it; with its resident memory after each batch."""
     from consumers.build import open_engine
+    from consumers.update_profiles import UpdateProfiles
     from streams.jobs import Stop
 
+    resident: list[float] = []
+    handle = UpdateProfiles.handle
+
+    def observed(job: UpdateProfiles, batch: Sequence[Received[Interaction]]) -> list[Write]:
+        writes = handle(job, batch)
+        resident.append(resident_mb())
+        return writes
+
+    UpdateProfiles.handle = observed  # type: ignore[method-assign, assignment]
     with open_engine("update-profiles", settings) as engine:
         clock = Clock()
         counts = engine.run(Stop(), IDLE_S)
         assert counts.handled == events, counts
-        return clock.read(counts.handled, IDLE_S)
+        return clock.read(counts.handled, IDLE_S) | {"rss_mb": resident}
+
+
+def resident_mb() -> float:
+    """Resident memory of this process, MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def faust_table(settings: Settings, events: int) -> NoReturn:
@@ -164,7 +183,7 @@ def tags_of(settings: Settings) -> dict[str, list[str]]:
     return {note_id: [tag.text for tag in note.tags] for note_id, note in notes.items()}
 
 
-WAYS: dict[str, Callable[[Settings, int], dict[str, float]]] = {
+WAYS: dict[str, Callable[[Settings, int], dict[str, Any]]] = {
     "limit": consume_and_decode,
     "bare": consume_barely,
     "ours": update_profiles,
@@ -178,7 +197,7 @@ def main() -> None:
     report(WAYS[way](settings, int(events)))
 
 
-def report(measured: dict[str, float]) -> NoReturn:
+def report(measured: dict[str, Any]) -> NoReturn:
     """Prints the figure this process was made for and ends it; a peer's threads and tasks are not waited for."""
     print(json.dumps(measured), flush=True)
     os._exit(0)
