@@ -187,9 +187,10 @@ def _fresh(actions: Actions, mark: int) -> tuple[list[Received[Interaction]], li
 
 
 def _mark(applied: dict[str, int], place: str, offset: int) -> None:
-    """Records the last offset of a place; of places long out of use the oldest goes."""
+    """Records the last offset of a place; beyond the bound the oldest goes, one of a former topic if there is any."""
     if place not in applied and len(applied) >= SOURCES_KEPT:
-        del applied[next(iter(applied))]
+        source = place.rpartition("/")[0]
+        del applied[next((old for old in applied if old.rpartition("/")[0] != source), next(iter(applied)))]
     applied[place] = offset
 
 

@@ -50,15 +50,20 @@ def redis_client(settings: Settings) -> Client:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turns "the server does not answer now" into ``Transient``; a wrong command or script stays the error it is."""
+    """Turns "the server does not answer now" into ``Transient`` and a refused login into ``BadSetting``; a wrong command or script stays the
+    error it is."""
     from redis import exceptions
 
     try:
         yield
+    except exceptions.AuthenticationError as error:
+        raise BadSetting(f"TAGSTREAM_REDIS_URL: the server refuses the login ({error}); give redis://user:password@host:port/0") from error
     except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.TryAgainError, exceptions.ClusterDownError) as error:
         raise Transient("redis", str(error) or type(error).__name__) from error
     except exceptions.RedisClusterException as error:
-        raise Transient("redis", str(error)) from error
+        if "cannot be connected" in str(error):
+            raise Transient("redis", str(error)) from error
+        raise
     except exceptions.ResponseError as error:
         if str(error).startswith(("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "OOM", "MISCONF", "NOREPLICAS")):
             raise Transient("redis", str(error)) from error

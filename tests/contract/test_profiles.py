@@ -204,3 +204,11 @@ def test_a_url_that_cannot_be_read_is_named_without_its_password() -> None:
     with pytest.raises(BadSetting, match="TAGSTREAM_REDIS_URL") as raised:
         redis_client(Settings(redis_url="http://user:secret@host:1"))
     assert "secret" not in str(raised.value)
+
+
+def test_a_refused_login_is_a_wrong_setting(settings: Settings) -> None:
+    address = settings.redis_url.removeprefix("redis://")
+    profiles = RedisProfiles(redis_client(Settings(redis_url=f"redis://nobody:wrong@{address}")), Keys("", "b1"))
+    with pytest.raises(BadSetting, match="TAGSTREAM_REDIS_URL") as raised:
+        profiles.read(["u"])
+    assert "wrong@" not in str(raised.value)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.profile import Rules, acted_on, actions_behind, pack_tags, rules_of, scores_at
 from models.profile_facts import FORGOTTEN_KEPT, STAMPS_KEPT
-from models.profile_update import Outcome, apply_actions, group_actions, open_profile, pack_append, waiting_in
+from models.profile_update import SOURCES_KEPT, Outcome, apply_actions, group_actions, open_profile, pack_append, waiting_in
 from schemas.events import Action, Interaction, Tag
 from schemas.records import Received
 from schemas.settings import Settings
@@ -187,6 +187,24 @@ def test_watermarks_are_per_source_and_partition() -> None:
     record = applied(log, TAGS)
     assert record.head.applied == {f"{SOURCE}/0": 9, f"{SOURCE}/1": 3}
     assert read(record, TAGS)["only 0"] == 2.0
+
+
+def test_of_many_recreated_topics_the_watermark_of_the_present_one_stays() -> None:
+    record = ProfileRecord()
+    click = event("n0", "click")
+    for number in range(40):
+        received = Received(click.event, f"interactions@{number}", number % 2, 5, click.message)
+        apply_events(record, [received], packed(TAGS), rules_of(EXACT))
+    assert len(record.head.applied) == SOURCES_KEPT
+    assert record.head.applied["interactions@39/1"] == 5
+
+
+def test_a_like_is_taken_back_after_its_tail_was_settled() -> None:
+    log = log_of(("n0", "like"), *(("n1", "comment"),) * 200, ("n0", "unlike"), ("n0", "favorite"))
+    record = applied(log, TAGS)
+    assert record.settled
+    assert read(record, TAGS)["only 0"] == 3.0
+    assert open_profile(record, EXACT).actions == 203
 
 
 def test_an_undo_leaves_nothing_behind_even_when_the_note_was_tagged_anew() -> None:
