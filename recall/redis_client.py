@@ -50,8 +50,8 @@ def redis_client(settings: Settings) -> Client:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turns "the server does not answer now" into ``Transient`` and a refused login into ``BadSetting``; a wrong command or script stays the
-    error it is."""
+    """Turns "the server does not answer now" into ``Transient`` and a refused login into ``BadSetting``; a wrong command or script stays
+    the error it is."""
     from redis import exceptions
 
     try:
