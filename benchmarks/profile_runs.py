@@ -16,21 +16,25 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from benchmarks.profile_log import BUNDLE
+from benchmarks.profile_log import BUNDLE, START_MS, Shape
 from benchmarks.report import cpu_seconds
+from models.profile import scores_at
+from models.profile_update import open_profile
 from recall.notes import RedisNotes
+from recall.profiles import RedisProfiles
 from recall.redis_client import redis_client
 from schemas.codec import decoder
 from schemas.events import Interaction
 from schemas.keys import Keys
 from schemas.records import Received
 from schemas.settings import Settings, load
-from schemas.topics import INTERACTIONS, Topic
+from schemas.topics import DAY_MS, INTERACTIONS, Topic
 from schemas.writes import Write
 from streams.client import client_config
 from streams.topics_admin import create_topics
 
 IDLE_S = 1.0
+READ_CHUNK = 500
 PEER_TIMEOUT_S = 300.0
 
 
@@ -183,10 +187,23 @@ def tags_of(settings: Settings) -> dict[str, list[str]]:
     return {note_id: [tag.text for tag in note.tags] for note_id, note in notes.items()}
 
 
+def read_scores(settings: Settings, events: int) -> dict[str, Any]:
+    """What our records leave for reading: every reader's record fetched and all its scores computed once, as a recall does."""
+    profiles = RedisProfiles(redis_client(settings), Keys(settings.namespace, BUNDLE))
+    as_of = START_MS + 400 * DAY_MS
+    clock, tags = Clock(), 0
+    for start in range(0, Shape().readers, READ_CHUNK):
+        held = profiles.read([f"reader-{number}" for number in range(start, min(start + READ_CHUNK, Shape().readers))])
+        tags += sum(len(scores_at(open_profile(one.record, settings), as_of, settings, lambda _: None)) for one in held.values())
+    assert tags > 100 * Shape().readers, "the records hold no profiles"
+    return clock.read(events)
+
+
 WAYS: dict[str, Callable[[Settings, int], dict[str, Any]]] = {
     "limit": consume_and_decode,
     "bare": consume_barely,
     "ours": update_profiles,
+    "read": read_scores,
     "faust": faust_table,
 }
 
