@@ -1,10 +1,10 @@
 """The command line's front door: each room's commands, imported only when called."""
 
-import importlib
 import sys
 
 import click
 
+from schemas.commands import LateGroup
 from schemas.errors import TagStreamError
 
 COMMANDS = {
@@ -23,22 +23,7 @@ COMMANDS = {
 }
 
 
-class Rooms(click.Group):
-    """Finds a command's room by name; nothing else is imported."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-
-@click.group(cls=Rooms, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(cls=LateGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="tagstream")
 def cli() -> None:
     """Makes a fresh note recallable seconds after publishing, and tells why it was recalled.

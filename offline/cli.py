@@ -1,8 +1,8 @@
-"""``tagstream offline`` and ``tagstream demo``: commands by name, their modules imported only when called."""
-
-import importlib
+"""``tagstream offline``: commands by name, their modules imported only when called."""
 
 import click
+
+from schemas.commands import LateGroup
 
 COMMANDS = {
     "dataset": "offline.convert_dataset:dataset",
@@ -10,22 +10,7 @@ COMMANDS = {
 }
 
 
-class Offline(click.Group):
-    """Finds a command's module by name."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-
-@click.group(cls=Offline)
+@click.group(cls=LateGroup, table=COMMANDS)
 def offline() -> None:
     """Builds and evaluates what is learned, away from the live path.
 

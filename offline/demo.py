@@ -18,7 +18,6 @@ from consumers.tag_notes import now_ms
 from deploy.local.stack import Stack
 from offline.live import percentiles, publish, publish_live, running_consumers, timing, wait_caught_up, wait_recallable
 from offline.samples.load import SHOWCASE_READERS, load_interactions, load_notes
-from offline.samples.render import render_media
 from recall.build import open_stores, tag_encoder
 from recall.query import Query, Recalled, RecallStores, recall
 from recall.reader import KnownNotes, ProfileView, read_reader, view_profile
@@ -48,6 +47,8 @@ def run(settings: Settings, console: Console, *, keep: bool) -> Shown:
         MissingPrerequisite: the machine lacks something.
         Transient: a server or a consumer does not get ready.
     """
+    from offline.samples.render import render_media  # OpenCV only where pictures are drawn
+
     began = time.monotonic()
     with _stack(settings, console, keep=keep) as live:
         console.print("[bold]media[/]   drawing the sample notes' images and clips")
