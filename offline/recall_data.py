@@ -16,14 +16,14 @@ from schemas.events import Interaction, NoteEvent
 Layout = Literal["jsonl", "citeulike", "movielens"]
 WEIGHTS: Mapping[str, float] = {"click": 1.0, "like": 2.0, "favorite": 3.0}
 UNDOES: Mapping[str, str] = {"unlike": "like", "unfavorite": "favorite"}
+COUNTED = frozenset({*WEIGHTS, *UNDOES})
 FOREVER = np.iinfo(np.int64).max
 
 
 class Actions(NamedTuple):
-    """What readers did, one row an action, in order of time; all arrays have shape (actions,).
+    """What readers did, one row for each action that adds to a profile, in order of time; all arrays have shape (actions,).
 
-    ``weight``: 1 click, 2 like, 3 favorite, 0 for what adds nothing to a profile. ``liked``: a like or a favorite. ``at``: epoch ms, 0
-    where the data has no time. ``undone_at``: when an unlike or unfavorite took it back; the largest integer where none did.
+    ``weight``: 1 click, 2 like, 3 favorite. ``liked``: a like or a favorite. ``at``: epoch ms, 0 where the data has no time. ``undone_at``: when an unlike or unfavorite took it back; the largest integer where none did.
     """
 
     reader: NDArray[np.int64]
@@ -84,7 +84,7 @@ def load_dataset(directory: Path, layout: Layout | None = None) -> RecallData:
     return loader(directory)
 
 
-def coarse(data: RecallData, labels: Mapping[str, Sequence[str]]) -> RecallData:
+def with_tags(data: RecallData, labels: Mapping[str, Sequence[str]]) -> RecallData:
     """The same dataset with other tags, by note id; a note without entry has none."""
     return data._replace(tags=[list(dict.fromkeys(labels.get(note, ()))) for note in data.notes])
 
@@ -141,14 +141,14 @@ def _load_citeulike(directory: Path) -> RecallData:
 
 
 def _assemble(name: str, notes: list[NoteEvent], tags: list[list[str]], events: Iterable[Interaction]) -> RecallData:
-    """Numbers notes and readers; keeps the actions on known notes, impressions aside."""
+    """Numbers notes and readers; keeps the actions on known notes that add to a profile, and when they were undone."""
     note_at = {note.note_id: row for row, note in enumerate(notes)}
     readers: dict[str, int] = {}
     rows: list[tuple[int, int, float, bool, int, int]] = []
     standing: dict[tuple[int, int, str], int] = {}
     for event in sorted(events, key=lambda event: event.occurred_at):
         note = note_at.get(event.note_id)
-        if note is None or event.action == "impression":
+        if note is None or event.action not in COUNTED:
             continue
         reader = readers.setdefault(event.user_id, len(readers))
         if event.action in UNDOES:
@@ -161,7 +161,7 @@ def _assemble(name: str, notes: list[NoteEvent], tags: list[list[str]], events: 
             continue
         if liked:
             standing[reader, note, event.action] = len(rows)
-        rows.append((reader, note, WEIGHTS.get(event.action, 0.0), liked, event.occurred_at, FOREVER))
+        rows.append((reader, note, WEIGHTS[event.action], liked, event.occurred_at, FOREVER))
     columns = list(zip(*rows, strict=True)) if rows else [()] * 6
     kinds = (np.int64, np.int64, np.float32, np.bool_, np.int64, np.int64)
     actions = Actions(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))

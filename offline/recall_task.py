@@ -108,7 +108,7 @@ def _random(data: RecallData, rows: Rows, seed: int) -> Task:
     cold = np.random.default_rng(seed).permutation(tagged)[: int(COLD_SHARE * exists.sum())]
     is_cold = np.zeros(len(data.notes), np.bool_)
     is_cold[cold] = True
-    standing = rows[(actions.weight[rows] > 0) & (actions.undone_at[rows] == FOREVER)]
+    standing = rows[actions.undone_at[rows] == FOREVER]
     training = standing[~is_cold[actions.note[standing]]]
     history = _matrix(data, training)
     wanted = _matrix(data, standing[is_cold[actions.note[standing]]])[:, cold]
@@ -134,7 +134,7 @@ def _time(data: RecallData, rows: Rows) -> Task:
     cold = np.flatnonzero((first > cutoff) & (first < FOREVER))
     cold = np.random.default_rng(SPLIT_SEED).permutation(cold)
     warm = np.flatnonzero(first <= cutoff)
-    training = rows[(actions.at[rows] <= cutoff) & (actions.weight[rows] > 0)]
+    training = rows[actions.at[rows] <= cutoff]
     place = np.full(len(data.notes), -1, np.int64)
     place[cold] = np.arange(len(cold))
     profiles, wanted, reader = _queries(actions, rows, place, len(data.notes))
@@ -155,13 +155,12 @@ def _queries(actions: Actions, rows: Rows, place: Rows, notes: int) -> tuple[Any
         for row in mine[actions.liked[mine] & (place[actions.note[mine]] >= 0)]:
             note, at = int(actions.note[row]), actions.at[row]
             earlier = mine[(actions.at[mine] < at) & (actions.undone_at[mine] >= at) & (actions.note[mine] != note)]
-            counted = earlier[actions.weight[earlier] > 0]
-            if note in asked or len(np.unique(actions.note[earlier])) < EARLIER_MIN or not len(counted):
+            if note in asked or len(np.unique(actions.note[earlier])) < EARLIER_MIN:
                 continue
             asked.add(note)
-            indices.append(actions.note[counted])
-            weights.append(actions.weight[counted])
-            indptr.append(indptr[-1] + len(counted))
+            indices.append(actions.note[earlier])
+            weights.append(actions.weight[earlier])
+            indptr.append(indptr[-1] + len(earlier))
             wanted.append(int(place[note]))
             readers.append(int(actions.reader[row]))
     profiles = sparse.csr_matrix((np.concatenate(weights), np.concatenate(indices), indptr), shape=(len(wanted), notes))
