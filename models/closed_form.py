@@ -21,8 +21,8 @@ OVERSAMPLED = 16
 
 
 class Smoothing(Struct, frozen=True):
-    """What ``smooth`` needs. ``basis`` (warm, rank) spans R after ``popularity`` (warm,) scales the notes; ``items`` are those of ``between``,
-    the EASE matrix B (items, items). ``own``, ``near``: the weights q and e."""
+    """What ``smooth`` needs. ``basis`` (warm, rank) spans R after ``popularity`` (warm,) scales the notes; ``items`` are those of
+    ``between``, the EASE matrix B (items, items). ``own``, ``near``: the weights q and e."""
 
     basis: Dense
     popularity: Dense
@@ -45,7 +45,9 @@ def leading_vectors(matrix: Any, rank: int, seed: int = 0) -> Dense:
     return np.asarray((basis @ right.T)[:, :rank], np.float32)
 
 
-def fit_smoothing(history: Any, rank: int = 256, items_max: int = 5000, l2: float = 20.0, own: float = 1.0, near: float = 0.5) -> Smoothing:
+def fit_smoothing(
+    history: Any, *, rank: int = 256, items_max: int = 5000, l2: float = 20.0, own: float = 1.0, near: float = 0.5
+) -> Smoothing:
     """Learns from histories, sparse (readers, warm).
 
     Args:

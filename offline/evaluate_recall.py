@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import click
 import msgspec
@@ -19,6 +19,9 @@ from offline.recall_data import Layout, RecallData, load_dataset, with_tags
 from offline.recall_metrics import Ranker, judge, summarise
 from offline.recall_task import SPLIT_SEED, Protocol, Task, check_leaks, make_task
 from schemas.errors import BadSetting
+
+if TYPE_CHECKING:
+    from offline.recall_channels import Channels
 
 METHODS = (
     "random", "popularity", "tag_index_raw", "tag_index_idf", "bm25", "tfidf_cosine", "encoder_mean", "encoder_text", "tag_embedding",
@@ -41,41 +44,58 @@ class Asked(Struct, frozen=True):
     choose: bool = True
 
 
+class Evaluation(NamedTuple):
+    """One evaluation under way."""
+
+    task: Task
+    asked: Asked
+    encoder: TagEncoder
+    say: Say
+
+
 def evaluate(data: RecallData, asked: Asked, encoder: TagEncoder, say: Say) -> dict[str, Any]:
     """All figures of one dataset. The split is the protocol's; ``seeds`` repeats what is drawn within the methods."""
     task = make_task(data, asked.protocol, asked.split_seed)
     check_leaks(task)
     queries, readers = task.profiles.shape[0], len(np.unique(task.reader))
     say(f"{data.name}: {queries} queries of {readers} readers, {len(task.cold)} cold and {len(task.warm)} warm notes")
-    report: dict[str, Any] = {
+    run = Evaluation(task, asked, encoder, say)
+    figures: dict[str, list[NDArray[np.float64]]] = {}
+    learned: list[dict[str, Any]] = []
+    for name, ranker in _plain(run):
+        figures[name] = [judge(ranker, task, asked.k)]
+        say(f"{name}: recall@{asked.k} {figures[name][0][:, 0].mean():.4f}")
+    for seed in range(asked.seeds if set(asked.methods) & set(LEARNED) else 0):
+        channels, how = _learned(run, seed)
+        learned.append(how)
+        for name in (name for name in LEARNED if name in asked.methods):
+            figures.setdefault(name, []).append(judge(channels.ranker(name), task, asked.k))
+            say(f"{name}: recall@{asked.k} {figures[name][-1][:, 0].mean():.4f}, seed {seed}")
+    return {
         "dataset": data.name,
         "protocol": asked.protocol,
         "users": readers,
         "queries": queries,
         "cold_items": len(task.cold),
-        "leaks": 0,
-        "methods": {},
+        "methods": {name: _summary(figures[name], task, asked.k) for name in asked.methods},
+        "learned": learned,
     }
-    runs: dict[str, list[NDArray[np.float64]]] = {}
-    seconds: dict[str, float] = {}
-    for seed in range(asked.seeds):
-        for name, ranker in _rankers(task, asked, encoder, seed, report, say):
-            begun = time.monotonic()
-            runs.setdefault(name, []).append(judge(ranker, task, asked.k))
-            seconds[name] = seconds.get(name, 0.0) + time.monotonic() - begun
-            say(f"{name}: recall@{asked.k} {runs[name][-1][:, 0].mean():.4f}")
-    for name in asked.methods:
-        figures = summarise(np.mean(runs[name], axis=0), task.reader, asked.k)
-        if len(runs[name]) > 1:
-            each = [round(float(run[:, 0].mean()), 4) for run in runs[name]]
-            figures |= {f"recall@{asked.k}_by_seed": each, f"recall@{asked.k}_spread": round(float(np.std(each)), 4)}
-        report["methods"][name] = figures
-    return report
 
 
-def _rankers(task: Task, asked: Asked, encoder: TagEncoder, seed: int, report: dict[str, Any], say: Say) -> Iterable[tuple[str, Ranker]]:
-    """The methods asked for, one at a time; those that no seed changes only with the first."""
+def _summary(runs: list[NDArray[np.float64]], task: Task, k: int) -> dict[str, Any]:
+    """Figures of the mean over seeds; with several also each seed's recall and their standard deviation."""
+    summary = summarise(np.mean(runs, axis=0), task.reader, k)
+    if len(runs) > 1:
+        each = [round(float(run[:, 0].mean()), 4) for run in runs]
+        summary |= {f"recall@{k}_by_seed": each, f"recall@{k}_spread": round(float(np.std(each)), 4)}
+    return summary
+
+
+def _plain(run: Evaluation) -> Iterable[tuple[str, Ranker]]:
+    """The methods asked for that learn nothing, one at a time."""
+    task, encoder = run.task, run.encoder
     plain: Mapping[str, Callable[[], Ranker]] = {
+        "random": lambda: baselines.random_ranker(task, 0),
         "popularity": lambda: baselines.popularity(task),
         "tag_index_raw": lambda: baselines.tag_index(task, 0.0),
         "tag_index_idf": lambda: baselines.tag_index(task, 1.0),
@@ -85,31 +105,29 @@ def _rankers(task: Task, asked: Asked, encoder: TagEncoder, seed: int, report: d
         "encoder_text": lambda: baselines.vector_cosine(task, baselines.encode_texts(task, encoder)),
         "tag_embedding": lambda: baselines.tag_embedding(task, baselines.encode_tags(task, encoder)),
     }
-    if "random" in asked.methods:
-        yield "random", baselines.random_ranker(task, seed)
-    for name in asked.methods:
-        if name in plain and seed == 0:
+    for name in run.asked.methods:
+        if name in plain:
             yield name, plain[name]()
-    if any(name in LEARNED for name in asked.methods):
-        yield from _learned(task, asked, baselines.encode_tags(task, encoder), seed, report, say)
 
 
-def _learned(
-    task: Task, asked: Asked, tag_vectors: NDArray[np.float32], seed: int, report: dict[str, Any], say: Say
-) -> Iterable[tuple[str, Ranker]]:
+def _learned(run: Evaluation, seed: int) -> tuple["Channels", dict[str, Any]]:
+    """The learned channels, and how they came about: settings, weights, seconds, agreement with the merge that serves."""
     from offline.choose_recall import Chosen, choose
     from offline.recall_channels import fit_channels
 
+    tag_vectors = baselines.encode_tags(run.task, run.encoder)
     begun = time.monotonic()
-    chosen = choose(task, tag_vectors, asked.k, seed, say=say) if asked.choose else Chosen()
+    chosen = choose(run.task, tag_vectors, run.asked.k, seed, run.say) if run.asked.choose else Chosen()
     between = time.monotonic()
-    channels = fit_channels(task, tag_vectors, chosen, seed)
-    costs = {"choosing_s": round(between - begun, 1), "training_s": round(time.monotonic() - between, 1)}
-    report.setdefault("chosen", []).append(msgspec.to_builtins(chosen) | costs)
-    report["merge_agrees_with_serving"] = channels.agreement(asked.k)
-    for name in LEARNED:
-        if name in asked.methods:
-            yield name, channels.ranker(name)
+    channels = fit_channels(run.task, tag_vectors, chosen, seed)
+    how = {
+        "seed": seed,
+        "chosen": msgspec.to_builtins(chosen),
+        "choosing_s": round(between - begun, 1),
+        "training_s": round(time.monotonic() - between, 1),
+        "agreement_with_recall_merge": channels.agreement(run.asked.k),
+    }
+    return channels, how
 
 
 @click.command("evaluate-recall")

@@ -126,7 +126,7 @@ def idf(counts: Any) -> NDArray[np.float32]:
     """ln(N / df) per tag, shape (tags,); N are the notes that have tags."""
     documents = np.asarray((counts > 0).sum(axis=0)).ravel()
     total = max(int((np.diff(counts.indptr) > 0).sum()), 1)
-    return np.log(np.maximum(total / np.maximum(documents, 1), 1.0)).astype(np.float32)
+    return np.asarray(np.log(np.maximum(total / np.maximum(documents, 1), 1.0)), np.float32)
 
 
 def unit_rows(matrix: Any) -> Any:

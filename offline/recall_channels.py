@@ -45,12 +45,12 @@ class Channels(Struct, frozen=True):
         scores = {name: self.rankers[name](profiles) for name in self.weights}
         blends = {name: Blend(weight) for name, weight in self.weights.items()}
         merged = self._merged(profiles)
-        shared = 0.0
+        shared: list[float] = []
         for row in range(profiles.shape[0]):
             found = {name: [Hit(str(note), float(score), 0) for note, score in enumerate(one[row])] for name, one in scores.items()}
             served = {int(ranked.note_id) for ranked in merge(pool(found), blends)[:k]}
-            shared += len(served & set(np.argsort(-merged[row], kind="stable")[:k].tolist())) / len(served)
-        return round(shared / profiles.shape[0], 4)
+            shared.append(len(served & set(np.argsort(-merged[row], kind="stable")[:k].tolist())) / len(served))
+        return round(float(np.mean(shared)), 4)
 
 
 def fit_channels(task: Task, tag_vectors: NDArray[np.float32], chosen: Chosen, seed: int) -> Channels:

@@ -21,8 +21,8 @@ TAGS_MAX = 12_000
 
 
 class ContentSpec(Struct, frozen=True):
-    """``idf_power``: of the sparse part. ``semantic``, ``static``: what the encoder part and the constants are multiplied by, against a
-    sparse part of length 1. ``buckets``: hashed columns for tags without one of their own. ``tags_max``: tags with a column, the most used."""
+    """``idf_power``: of the sparse part. ``semantic``, ``static``: factors of the encoder part and of the constants, beside a sparse part
+    of length 1. ``buckets``: hashed columns for tags without one of their own. ``tags_max``: tags with a column, the most used."""
 
     idf_power: float = 1.0
     semantic: float = 1.0

@@ -23,7 +23,8 @@ FOREVER = np.iinfo(np.int64).max
 class Actions(NamedTuple):
     """What readers did, one row for each action that adds to a profile, in order of time; all arrays have shape (actions,).
 
-    ``weight``: 1 click, 2 like, 3 favorite. ``liked``: a like or a favorite. ``at``: epoch ms, 0 where the data has no time. ``undone_at``: when an unlike or unfavorite took it back; the largest integer where none did.
+    ``weight``: 1 click, 2 like, 3 favorite. ``liked``: a like or a favorite. ``at``: epoch ms, 0 where the
+    data has no time. ``undone_at``: when an unlike or unfavorite took it back; the largest integer where none did.
     """
 
     reader: NDArray[np.int64]
@@ -35,7 +36,7 @@ class Actions(NamedTuple):
 
 
 class RecallData(NamedTuple):
-    """A dataset. ``tags``: texts per note, in their given order, each once; ``events``: the notes themselves, None where only tags are known."""
+    """A dataset. ``tags``: texts per note, in their given order, each once; ``events``: the notes, None where only tags are known."""
 
     name: str
     notes: list[str]

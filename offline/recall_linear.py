@@ -97,4 +97,6 @@ def fit_linear(task: Task, content: Content, spec: LinearSpec, smoothing: Smooth
 def fit_task_smoothing(task: Task, spec: LinearSpec) -> Smoothing:
     """``fit_smoothing`` on the task's warm notes and the readers that have a history."""
     active = np.flatnonzero(np.diff(task.history.indptr))
-    return fit_smoothing(task.history[active][:, task.warm], spec.rank, spec.items_max, spec.ease_l2, spec.own, spec.near)
+    return fit_smoothing(
+        task.history[active][:, task.warm], rank=spec.rank, items_max=spec.items_max, l2=spec.ease_l2, own=spec.own, near=spec.near
+    )

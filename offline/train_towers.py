@@ -12,7 +12,8 @@ import torch
 from msgspec import Struct
 from numpy.typing import NDArray
 from scipy import sparse
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.closed_form import Content, Dense
 from models.towers import Bag, Features, Tower, TowerShape, bce_loss, contrastive_loss, hide_tags, softmax_loss
@@ -25,21 +26,25 @@ CHUNK = 512
 
 class TowerSpec(Struct, frozen=True):
     """How the towers are trained. ``bce``, ``contrastive``, ``softmax``: weights of the losses (the lambdas of equation 7; its L2 term is
-    ``decay``). ``candidates``: warm notes scored per batch, drawn evenly, beside the batch's targets. ``tags_hidden``: tag dropout of notes."""
+    ``decay``). ``candidates``: warm notes scored per batch, drawn evenly, beside the batch's targets. ``tags_hidden``: tag dropout of
+    notes. ``warm_up``: steps over which the rate rises. ``average``: what a step leaves of the moving average of all parameters, which is
+    the model that is kept."""
 
     start: Literal["closed_form", "random"] = "closed_form"
     dimension: int = 256
     hidden: int = 256
     epochs: int = 16
     batch: int = 512
-    rate: float = 3e-4
+    rate: float = 1e-3
     decay: float = 0.0
     tags_hidden: float = 0.5
-    temperature: float = 0.07
+    warm_up: int = 20
+    average: float = 0.97
+    temperature: float = 0.02
     softmax: float = 1.0
     bce: float = 0.0
     contrastive: float = 0.0
-    candidates: int = 16_384
+    candidates: int = 4096
 
 
 class Towers(NamedTuple):
@@ -64,7 +69,7 @@ def train_towers(linear: Linear, spec: TowerSpec, seed: int = 0, watch: Callable
 
     Args:
         linear: gives the content and, if asked for, the start.
-        watch: called with the number of epochs done and the towers as they are, before the first and after each.
+        watch: called with the number of epochs done and the towers as they would be kept, before the first and after each.
     """
     torch.manual_seed(seed)
     towers = _start(linear, spec)
@@ -72,20 +77,29 @@ def train_towers(linear: Linear, spec: TowerSpec, seed: int = 0, watch: Callable
     history = history[np.flatnonzero(np.diff(history.indptr) >= 2)]
     generator = np.random.default_rng(seed)
     torch_generator = torch.Generator().manual_seed(seed)
-    parameters = [*towers.reader.parameters(), *towers.note.parameters()]
-    optimiser = torch.optim.Adam(parameters, lr=spec.rate, weight_decay=spec.decay)
-    watch = watch or (lambda epochs, towers: None)
-    watch(0, towers)
-    for epoch in range(spec.epochs):
+    both = nn.ModuleList([towers.reader, towers.note])
+    averaged = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(spec.average))  # type: ignore[no-untyped-call]
+    averaged.update_parameters(both)
+    reader, note = averaged.module.children()
+    assert isinstance(reader, Tower)
+    assert isinstance(note, Tower)
+    result = towers._replace(reader=reader, note=note)
+    optimiser = torch.optim.Adam(both.parameters(), lr=spec.rate, weight_decay=spec.decay)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1 / max(spec.warm_up, 1), total_iters=spec.warm_up)
+    for epoch in range(spec.epochs + 1):
+        if watch is not None:
+            watch(epoch, result)
+        if epoch == spec.epochs:
+            break
         order = generator.permutation(history.shape[0])
         for begin in range(0, len(order), spec.batch):
             batch = hide_targets(history[order[begin : begin + spec.batch]], generator)
-            loss = _loss(towers, batch, spec, generator, torch_generator)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            _loss(towers, batch, spec, generator, torch_generator).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-        watch(epoch + 1, towers)
-    return towers
+            schedule.step()
+            averaged.update_parameters(both)
+    return result
 
 
 def hide_targets(history: Any, generator: np.random.Generator) -> Batch:
@@ -151,7 +165,7 @@ def _loss(towers: Towers, batch: Batch, spec: TowerSpec, generator: np.random.Ge
     scores = towers.reader(readers) @ towers.note(notes).T
     targets = torch.from_numpy((batch.targets[:, columns].toarray() > 0).astype(np.float32))
     hidden = torch.from_numpy(batch.kept[:, columns].toarray() > 0)
-    total = scores.new_zeros(())
+    total: Tensor = scores.new_zeros(())
     if spec.softmax:
         total = total + spec.softmax * softmax_loss(scores, targets, hidden, spec.temperature, log_q)
     if spec.bce:
