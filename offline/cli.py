@@ -7,6 +7,7 @@ import click
 COMMANDS = {
     "dataset": "offline.convert_dataset:dataset",
     "evaluate-recall": "offline.evaluate_recall:evaluate_recall",
+    "sweep-recall": "offline.sweep_recall:sweep_recall",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
 }
 

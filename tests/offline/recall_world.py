@@ -15,7 +15,7 @@ def community(readers: int = 60, notes: int = 120, topics: int = 6, actions: int
     generator = np.random.default_rng(seed)
     topic = generator.integers(topics, size=notes)
     tags = [
-        list(dict.fromkeys(f"t{topic[note]} tag {tag}" for tag in generator.integers(8, size=4))) + [f"noise {generator.integers(15)}"]
+        [*dict.fromkeys(f"t{topic[note]} tag {tag}" for tag in generator.integers(8, size=4)), f"noise {generator.integers(15)}"]
         for note in range(notes)
     ]
     rows = []
@@ -23,8 +23,10 @@ def community(readers: int = 60, notes: int = 120, topics: int = 6, actions: int
         liking = topic == reader % topics
         chance = np.where(liking, 1.0, 0.04)
         chosen = generator.choice(notes, min(actions, int(liking.sum())), replace=False, p=chance / chance.sum())
-        for note in chosen:
-            rows.append((int(note) * DAY_MS + int(generator.integers(10 * DAY_MS)), reader, int(note), float(generator.integers(1, 4))))
+        rows += [
+            (int(note) * DAY_MS + int(generator.integers(10 * DAY_MS)), reader, int(note), float(generator.integers(1, 4)))
+            for note in chosen
+        ]
     rows.sort()
     at, reader_, note_, weight = (np.array(column) for column in zip(*rows, strict=True))
     parts = (reader_.astype(np.int64), note_.astype(np.int64), weight.astype(np.float32), weight > 1, at.astype(np.int64))

@@ -25,7 +25,8 @@ def write(directory: Path, notes: list[dict[str, object]], actions: list[dict[st
 
 def test_newest_note_wins_deleted_ones_go_and_tags_are_unique(tmp_path: Path) -> None:
     notes = [
-        note("a", 5, tags=["x", "y", "x"]), note("b", 5, tags=["z"]), note("a", 9, "note.updated", tags=["new"]), note("a", 7, tags=["old"]),
+        note("a", 5, tags=["x", "y", "x"]), note("b", 5, tags=["z"]), note("a", 9, "note.updated", tags=["new"]),
+        note("a", 7, tags=["old"]),
         note("b", 6, "note.deleted"), note("c", 1),
     ]  # fmt: skip
     data = load_dataset(write(tmp_path, notes, [action(1, "a", "like", 10), action(2, "b", "like", 11), action(3, "?", "like", 12)]))
