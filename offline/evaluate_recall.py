@@ -15,7 +15,7 @@ from rich.console import Console
 
 from models.roles import TagEncoder
 from offline import recall_baselines as baselines
-from offline.recall_data import Layout, RecallData, load_dataset, with_tags
+from offline.recall_data import Layout, RecallData, coarse_tags, load_dataset, with_tags
 from offline.recall_metrics import Ranker, judge, summarise
 from offline.recall_task import SPLIT_SEED, Protocol, Task, check_leaks, make_task
 from schemas.errors import BadSetting
@@ -140,7 +140,13 @@ def _learned(run: Evaluation, seed: int) -> tuple["Channels", dict[str, Any]]:
 @click.option("--methods", help=f"Comma-separated, of {' '.join(METHODS)}; all but encoder_text by default.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Repeats of what is drawn; the split stays.")
 @click.option("--split-seed", type=int, default=SPLIT_SEED, show_default=True, help="Which notes are cold under random.")
-@click.option("--tags", type=click.Choice(["given", "handbook"]), default="given", show_default=True, help="Whose tags the notes carry.")
+@click.option(
+    "--tags",
+    type=click.Choice(["given", "handbook", "coarse"]),
+    default="given",
+    show_default=True,
+    help="Whose tags the notes carry; coarse: genres or categories.",
+)
 @click.option("--choose/--no-choose", default=True, show_default=True, help="Choose settings on pseudo-cold notes, or take the defaults.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def evaluate_recall(
@@ -162,6 +168,8 @@ def evaluate_recall(
     data = load_dataset(directory, None if layout == "auto" else layout)  # type: ignore[arg-type]
     if tags == "handbook":
         data = with_handbook_tags(data, encoder, settings.tagger_max_tags)
+    elif tags == "coarse":
+        data = coarse_tags(data, directory)
     asked = Asked(
         protocol or ("time" if data.name == "movielens-tmdb" else "random"),
         k,

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from offline.datasets import movielens_interactions, movielens_keywords, movielens_notes
+from offline.datasets import movielens_genres, movielens_interactions, movielens_keywords, movielens_notes
 from schemas.codec import decoder
 from schemas.errors import BadSetting, InvalidEvent, MissingPrerequisite
 from schemas.events import Interaction, NoteEvent
@@ -88,6 +88,21 @@ def load_dataset(directory: Path, layout: Layout | None = None) -> RecallData:
 def with_tags(data: RecallData, labels: Mapping[str, Sequence[str]]) -> RecallData:
     """The same dataset with other tags, by note id; a note without entry has none."""
     return data._replace(tags=[list(dict.fromkeys(labels.get(note, ()))) for note in data.notes])
+
+
+def coarse_tags(data: RecallData, directory: Path) -> RecallData:
+    """The dataset with one coarse label or a few per note: MovieLens' genres, or our own notes' category.
+
+    Raises:
+        BadSetting: when the notes have neither.
+    """
+    ml = directory / "ml-latest-small" if (directory / "ml-latest-small").is_dir() else directory
+    if (ml / "movies.csv").is_file():
+        return with_tags(data, movielens_genres(ml))
+    labels = {note.note_id: [note.category] for note in data.events or () if note.category}
+    if not labels:
+        raise BadSetting(f"{data.name}: its notes have no category; use --tags given")
+    return with_tags(data, labels)
 
 
 def _load_jsonl(directory: Path) -> RecallData:

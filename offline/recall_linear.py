@@ -21,8 +21,8 @@ class LinearSpec(Struct, frozen=True):
     l2: float = 10.0
     own: float = 1.0
     near: float = 0.5
-    rank: int = 256
-    items_max: int = 5000
+    rank: int = 512
+    items_max: int = 10_000
     ease_l2: float = 20.0
 
 

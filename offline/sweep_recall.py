@@ -56,7 +56,7 @@ class Trials(NamedTuple):
 
 
 def try_settings(trials: Trials, chosen: Chosen) -> dict[str, float]:
-    """Recall and NDCG of the channels that the settings change, on up to 1,500 queries."""
+    """Recall and NDCG of the channels that the settings change, on up to ``QUERIES_MAX`` queries."""
     pseudo, tag_vectors, seed, k = trials
     queries = np.sort(np.random.default_rng(seed).permutation(pseudo.profiles.shape[0])[:QUERIES_MAX])
     seen = pseudo._replace(profiles=pseudo.profiles[queries], targets=pseudo.targets[queries], reader=pseudo.reader[queries])
@@ -87,7 +87,7 @@ def sweep(trials: Trials, settings: Sequence[tuple[str, str]], say: Say) -> list
 @click.option("--k", type=click.IntRange(min=1), default=50, show_default=True, help="Length of the ranking looked at.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which notes are pseudo-cold, and the training's.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def sweep_recall(directory: Path, settings: tuple[str, ...], protocol: Protocol, k: int, seed: int, as_json: bool) -> None:
+def sweep_recall(*, directory: Path, settings: tuple[str, ...], protocol: Protocol, k: int, seed: int, as_json: bool) -> None:
     """Tries settings of the learned channels one at a time on notes held out of the training actions.
 
     Example: tagstream offline sweep-recall data/citeulike-a linear.l2=5,10,20 tower.temperature=0.02,0.07

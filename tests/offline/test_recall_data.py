@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from offline.recall_data import FOREVER, detect_layout, load_dataset, with_tags
+from offline.recall_data import FOREVER, coarse_tags, detect_layout, load_dataset, with_tags
 from schemas.errors import BadSetting, MissingPrerequisite
 
 
@@ -57,6 +57,17 @@ def test_citeulike_files(tmp_path: Path) -> None:
     assert list(zip(data.actions.reader.tolist(), data.actions.note.tolist(), strict=True)) == [(0, 0), (0, 2), (1, 1)]
     assert not data.dated
     assert with_tags(data, {"cu-1": ["x", "x"]}).tags == [[], ["x"], []]
+
+
+def test_coarse_tags_are_genres_or_categories(tmp_path: Path) -> None:
+    data = load_dataset(write(tmp_path, [note("ml-1", 1, tags=["x"], category="food"), note("ml-2", 1, tags=["y"])], []))
+    assert coarse_tags(data, tmp_path).tags == [["food"], []]
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,A,Drama|War\n2,B,(no genres listed)\n")
+    assert coarse_tags(data, tmp_path).tags == [["Drama", "War"], []]
+    (tmp_path / "bare").mkdir()
+    bare = write(tmp_path / "bare", [note("a", 1)], [])
+    with pytest.raises(BadSetting, match="no category"):
+        coarse_tags(load_dataset(bare), bare)
 
 
 def test_errors_name_the_place(tmp_path: Path) -> None:
