@@ -42,7 +42,7 @@ class Chosen(Struct, frozen=True):
     content: ContentSpec = ContentSpec(idf_power=1.5)
     linear: LinearSpec = LinearSpec()
     tower: TowerSpec = TowerSpec()
-    weights: dict[str, float] = field(default_factory=lambda: {"linear": 1.0, "two_tower": 1.0, "tfidf_cosine": 0.2})
+    weights: dict[str, float] = field(default_factory=lambda: {"linear": 1.0, "two_tower": 1.0, "tag_index_idf": 0.2})
     seen: dict[str, float] = field(default_factory=dict)
 
 
