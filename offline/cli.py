@@ -6,6 +6,8 @@ from schemas.commands import LateGroup
 
 COMMANDS = {
     "dataset": "offline.convert_dataset:dataset",
+    "evaluate-recall": "offline.evaluate_recall:evaluate_recall",
+    "sweep-recall": "offline.sweep_recall:sweep_recall",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
 }
 

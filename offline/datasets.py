@@ -72,6 +72,16 @@ def movielens_keywords(ml_dir: Path, tmdb_dir: Path) -> dict[str, list[str]]:
     }
 
 
+def movielens_genres(ml_dir: Path) -> dict[str, list[str]]:
+    """MovieLens' genres by note_id: coarse tags to compare fine ones with; a film without any has an empty list.
+
+    Raises:
+        MissingPrerequisite: naming the file that is absent.
+    """
+    rows = _rows(ml_dir / "movies.csv", ("movieId", "genres"))
+    return {f"ml-{row['movieId']}": [genre for genre in row["genres"].split("|") if not genre.startswith("(")] for row in rows}
+
+
 def movielens_interactions(ml_dir: Path, tmdb_dir: Path) -> Iterator[Interaction]:
     """Ratings of the films of ``movielens_notes`` in order of time; ``event_id`` is made of reader and film, which occur together once.
 

@@ -1,0 +1,150 @@
+"""Recall of notes nobody has acted on yet, learned without gradients: smooth a reader's history by what readers share, then match content.
+
+    H = q Q + R + e E      the history Q, its projection R on the leading singular vectors, and E = Q B by item-item regression (EASE,
+                           Steck, WWW 2019); R and E are brought to the length of Q, reader by reader
+    S = H X (X'X + l I)^-1 X_c'        ridge from the content X of warm notes onto the smoothed histories, applied to candidates X_c
+
+``factor`` writes S as an inner product of two vectors of a chosen dimension, which is what an index serves and what the towers start from.
+Matrices are float32; "sparse" is CSR. No I/O.
+"""
+
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from scipy import linalg, sparse
+
+Dense = NDArray[np.float32]
+POWER_ROUNDS = 4
+OVERSAMPLED = 16
+
+
+class Smoothing(Struct, frozen=True):
+    """What ``smooth`` needs. ``basis`` (warm, rank) makes R of histories times ``popularity`` (warm,); ``items`` are those of
+    ``between``, the EASE matrix B (items, items). ``own``, ``near``: the weights q and e."""
+
+    basis: Dense
+    popularity: Dense
+    items: NDArray[np.int64]
+    between: Dense
+    own: float = 1.0
+    near: float = 0.5
+
+
+def leading_vectors(matrix: Any, rank: int, seed: int = 0) -> Dense:
+    """Right singular vectors of a sparse or dense matrix (rows, columns), shape (columns, rank), by randomised subspace iteration (Halko,
+    Martinsson and Tropp 2011). ``rank`` is lowered to what the matrix can have."""
+    rank = min(rank, *matrix.shape)
+    width = min(rank + OVERSAMPLED, *matrix.shape)
+    basis = np.random.default_rng(seed).standard_normal((matrix.shape[1], width)).astype(np.float32)
+    for _ in range(POWER_ROUNDS):
+        left, _ = np.linalg.qr(np.asarray(matrix @ basis))
+        basis, _ = np.linalg.qr(np.asarray(matrix.T @ left))
+    _, _, right = np.linalg.svd(np.asarray(matrix @ basis), full_matrices=False)
+    return np.asarray((basis @ right.T)[:, :rank], np.float32)
+
+
+def fit_smoothing(
+    history: Any, *, rank: int = 512, items_max: int = 10_000, l2: float = 20.0, own: float = 1.0, near: float = 0.5
+) -> Smoothing:
+    """Learns from histories, sparse (readers, warm).
+
+    Args:
+        rank: of R; its second half counts half, which is better than either rank alone.
+        items_max: notes, the most acted on, that B relates; it costs items_max ** 3 / 3 multiplications.
+        l2: regularisation of B, in actions.
+        own, near: weights of the history itself and of E.
+    """
+    history = (history > 0).astype(np.float32)
+    degree = np.maximum(np.asarray(history.sum(axis=1)).ravel(), 1.0)
+    counts = np.asarray(history.sum(axis=0)).ravel()
+    popularity = (np.maximum(counts, 1.0) ** -0.25).astype(np.float32)
+    scaled = sparse.diags(degree**-0.5) @ history @ sparse.diags(popularity)
+    basis = leading_vectors(scaled.astype(np.float32).tocsr(), rank)
+    basis[:, rank // 2 :] *= np.float32(0.5**0.5)
+    items = np.sort(np.argsort(-counts, kind="stable")[: min(items_max, int((counts > 1).sum()))])
+    return Smoothing(basis, popularity, items, _ease(history[:, items], l2), own, near)
+
+
+def smooth(profiles: Any, smoothing: Smoothing) -> Dense:
+    """Smoothed histories H, dense (readers, warm), of profiles, sparse (readers, warm)."""
+    raw = np.asarray(profiles.toarray(), np.float32)
+    shared = ((profiles @ sparse.diags(smoothing.popularity)) @ smoothing.basis) @ smoothing.basis.T
+    near = profiles[:, smoothing.items] @ smoothing.between
+    length = np.linalg.norm(raw, axis=1, keepdims=True)
+    smoothed = smoothing.own * raw + shared * (length / np.maximum(np.linalg.norm(shared, axis=1, keepdims=True), 1e-9))
+    smoothed[:, smoothing.items] += smoothing.near * near * (length / np.maximum(np.linalg.norm(near, axis=1, keepdims=True), 1e-9))
+    return np.asarray(smoothed, np.float32)
+
+
+class Content(Struct, frozen=True):
+    """Content of notes: ``tags`` sparse (notes, tags), ``dense`` (notes, features)."""
+
+    tags: Any
+    dense: Dense
+
+    def rows(self, rows: Any) -> "Content":
+        """Some of the notes."""
+        return Content(self.tags[rows], self.dense[rows])
+
+    def gather(self, weights: Any) -> Dense:
+        """Weighted sums of the notes' content, (readers, tags + features), of ``weights``, dense or sparse (readers, notes)."""
+        tags = weights @ self.tags
+        return np.hstack([tags.toarray() if sparse.issparse(tags) else np.asarray(tags), weights @ self.dense]).astype(np.float32)
+
+    def gram(self) -> Dense:
+        """X'X, (tags + features, tags + features)."""
+        corner = np.asarray(self.tags.T @ self.dense)
+        top = np.hstack([(self.tags.T @ self.tags).toarray(), corner])
+        return np.vstack([top, np.hstack([corner.T, self.dense.T @ self.dense])]).astype(np.float32)
+
+    def matrix(self) -> Dense:
+        """All of it, (notes, tags + features)."""
+        return np.hstack([self.tags.toarray(), self.dense]).astype(np.float32)
+
+    def times(self, matrix: Dense) -> Dense:
+        """X @ matrix, (notes, columns)."""
+        split = self.tags.shape[1]
+        return np.asarray(self.tags @ matrix[:split] + self.dense @ matrix[split:], np.float32)
+
+
+class Ridge(Struct, frozen=True):
+    """A factored ridge system: ``lower`` is the Cholesky factor of X'X + l I. A vector of content times ``lower``^-T is "whitened"; the
+    inner product of two whitened vectors is the ridge prediction of one from the other."""
+
+    lower: Dense
+
+    def solve(self, columns: Dense) -> Dense:
+        """(X'X + l I)^-1 times ``columns``, (features, columns)."""
+        return np.asarray(linalg.cho_solve((self.lower, True), columns, check_finite=False), np.float32)
+
+    def whiten(self, gathered: Dense) -> Dense:
+        """(rows, features) times lower^-T, same shape."""
+        solved = linalg.solve_triangular(self.lower, gathered.T, lower=True, check_finite=False)
+        return np.asarray(solved.T, np.float32)
+
+    def colour(self, rows: Dense) -> Dense:
+        """lower^-T times ``rows``, (features, columns): what content must be multiplied by to be whitened and projected on ``rows``."""
+        return np.asarray(linalg.solve_triangular(self.lower, rows, lower=True, trans="T", check_finite=False), np.float32)
+
+
+def fit_ridge(content: Content, l2: float) -> Ridge:
+    """Factors X'X + l I of the warm notes' content."""
+    gram = content.gram()
+    gram[np.diag_indices_from(gram)] += np.float32(l2)
+    return Ridge(np.asarray(linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)))
+
+
+def _ease(history: Any, l2: float) -> Dense:
+    """B = I - P diag(P)^-1 with P = (R'R + l I)^-1; its diagonal is 0."""
+    gram = np.asarray((history.T @ history).toarray(), np.float32)
+    if not len(gram):
+        return gram
+    gram[np.diag_indices_from(gram)] += np.float32(l2)
+    factor, _ = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
+    inverse, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    between = -inverse / np.diag(inverse)[None, :]
+    between[np.diag_indices_from(between)] = 0.0
+    return np.asarray(between, np.float32)

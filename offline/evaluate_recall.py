@@ -1,0 +1,222 @@
+"""``tagstream offline evaluate-recall``: cold-start recall of every method on one dataset, with intervals, and how the merge was chosen."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+import click
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from rich.console import Console
+
+from models.roles import TagEncoder
+from offline import recall_baselines as baselines
+from offline.recall_data import Layout, RecallData, coarse_tags, load_dataset, with_tags
+from offline.recall_metrics import Ranker, judge, summarise
+from offline.recall_task import SPLIT_SEED, Protocol, Task, check_leaks, make_task
+from schemas.errors import BadSetting
+
+if TYPE_CHECKING:
+    from offline.recall_channels import Channels
+
+METHODS = (
+    "random", "popularity", "tag_index_raw", "tag_index_idf", "bm25", "tfidf_cosine", "encoder_mean", "encoder_text", "tag_embedding",
+    "linear", "two_tower", "merge",
+)  # fmt: skip
+LEARNED = ("linear", "two_tower", "merge")
+OPTIONAL = ("encoder_text",)
+
+Say = Callable[[str], None]
+
+
+class Asked(Struct, frozen=True):
+    """What is evaluated and how."""
+
+    protocol: Protocol
+    k: int = 50
+    methods: tuple[str, ...] = tuple(method for method in METHODS if method not in OPTIONAL)
+    seeds: int = 1
+    split_seed: int = SPLIT_SEED
+    choose: bool = True
+
+
+class Evaluation(NamedTuple):
+    """One evaluation under way."""
+
+    task: Task
+    asked: Asked
+    encoder: TagEncoder
+    say: Say
+
+
+def evaluate(data: RecallData, asked: Asked, encoder: TagEncoder, say: Say) -> dict[str, Any]:
+    """All figures of one dataset. The split is the protocol's; ``seeds`` repeats what is drawn within the methods."""
+    task = make_task(data, asked.protocol, asked.split_seed)
+    check_leaks(task)
+    queries, readers = task.profiles.shape[0], len(np.unique(task.reader))
+    say(f"{data.name}: {queries} queries of {readers} readers, {len(task.cold)} cold and {len(task.warm)} warm notes")
+    run = Evaluation(task, asked, encoder, say)
+    figures: dict[str, list[NDArray[np.float64]]] = {}
+    learned: list[dict[str, Any]] = []
+    for name, ranker in _plain(run):
+        figures[name] = [judge(ranker, task, asked.k)]
+        say(f"{name}: recall@{asked.k} {figures[name][0][:, 0].mean():.4f}")
+    for seed in range(asked.seeds if set(asked.methods) & set(LEARNED) else 0):
+        channels, how = _learned(run, seed)
+        learned.append(how)
+        for name in (name for name in LEARNED if name in asked.methods):
+            figures.setdefault(name, []).append(judge(channels.ranker(name), task, asked.k))
+            say(f"{name}: recall@{asked.k} {figures[name][-1][:, 0].mean():.4f}, seed {seed}")
+    return {
+        "dataset": data.name,
+        "protocol": asked.protocol,
+        "users": readers,
+        "queries": queries,
+        "cold_items": len(task.cold),
+        "methods": {name: _summary(figures[name], task, asked.k) for name in asked.methods},
+        "learned": learned,
+    }
+
+
+def _summary(runs: list[NDArray[np.float64]], task: Task, k: int) -> dict[str, Any]:
+    """Figures of the mean over seeds; with several also each seed's recall and their standard deviation."""
+    summary = summarise(np.mean(runs, axis=0), task.reader, k)
+    if len(runs) > 1:
+        each = [round(float(run[:, 0].mean()), 4) for run in runs]
+        summary |= {f"recall@{k}_by_seed": each, f"recall@{k}_spread": round(float(np.std(each)), 4)}
+    return summary
+
+
+def _plain(run: Evaluation) -> Iterable[tuple[str, Ranker]]:
+    """The methods asked for that learn nothing, one at a time."""
+    task, encoder = run.task, run.encoder
+    plain: Mapping[str, Callable[[], Ranker]] = {
+        "random": lambda: baselines.random_ranker(task, 0),
+        "popularity": lambda: baselines.popularity(task),
+        "tag_index_raw": lambda: baselines.tag_index(task, 0.0),
+        "tag_index_idf": lambda: baselines.tag_index(task, 1.0),
+        "bm25": lambda: baselines.bm25(task),
+        "tfidf_cosine": lambda: baselines.tfidf_cosine(task),
+        "encoder_mean": lambda: baselines.vector_cosine(task, baselines.encode_sequences(task, encoder)),
+        "encoder_text": lambda: baselines.vector_cosine(task, baselines.encode_texts(task, encoder)),
+        "tag_embedding": lambda: baselines.tag_embedding(task, baselines.encode_tags(task, encoder)),
+    }
+    for name in run.asked.methods:
+        if name in plain:
+            yield name, plain[name]()
+
+
+def _learned(run: Evaluation, seed: int) -> tuple["Channels", dict[str, Any]]:
+    """The learned channels, and how they came about: settings, weights, seconds, agreement with the merge that serves."""
+    from offline.choose_recall import Chosen, choose
+    from offline.recall_channels import fit_channels
+
+    tag_vectors = baselines.encode_tags(run.task, run.encoder)
+    begun = time.monotonic()
+    chosen = choose(run.task, tag_vectors, run.asked.k, seed, run.say) if run.asked.choose else Chosen()
+    between = time.monotonic()
+    channels = fit_channels(run.task, tag_vectors, chosen, seed)
+    how = {
+        "seed": seed,
+        "chosen": msgspec.to_builtins(chosen),
+        "choosing_s": round(between - begun, 1),
+        "training_s": round(time.monotonic() - between, 1),
+        "agreement_with_recall_merge": channels.agreement(run.asked.k),
+    }
+    return channels, how
+
+
+@click.command("evaluate-recall")
+@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--layout", type=click.Choice(["auto", *get_args(Layout)]), default="auto", show_default=True, help="Kind of files.")
+@click.option(
+    "--protocol", type=click.Choice(get_args(Protocol)), help="Which notes are cold; by default time for movielens, random for others."
+)
+@click.option("--k", type=click.IntRange(min=1), default=50, show_default=True, help="Length of the ranking looked at.")
+@click.option("--methods", help=f"Comma-separated, of {' '.join(METHODS)}; all but encoder_text by default.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Repeats of what is drawn; the split stays.")
+@click.option("--split-seed", type=int, default=SPLIT_SEED, show_default=True, help="Which notes are cold under random.")
+@click.option(
+    "--tags",
+    type=click.Choice(["given", "handbook", "coarse"]),
+    default="given",
+    show_default=True,
+    help="Whose tags the notes carry; coarse: genres or categories.",
+)
+@click.option("--choose/--no-choose", default=True, show_default=True, help="Choose settings on pseudo-cold notes, or take the defaults.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def evaluate_recall(
+    *, directory: Path, layout: str, protocol: Protocol | None, k: int, methods: str | None, seeds: int, split_seed: int, tags: str,
+    choose: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Measures how well each method finds, for readers, the notes nobody has acted on yet.
+
+    DIRECTORY holds notes.jsonl and interactions.jsonl, or citeulike-a's files, or ml-latest-small/ and tmdb-5000/.
+
+    Example: tagstream offline evaluate-recall data/citeulike-a --methods tag_index_raw,tfidf_cosine,merge
+    """
+    from models.encoder import load_tag_encoder
+    from schemas.settings import load
+
+    console = Console(stderr=True)
+    settings = load()
+    encoder = load_tag_encoder(settings)
+    data = load_dataset(directory, None if layout == "auto" else layout)  # type: ignore[arg-type]
+    if tags == "handbook":
+        data = with_handbook_tags(data, encoder, settings.tagger_max_tags)
+    elif tags == "coarse":
+        data = coarse_tags(data, directory)
+    asked = Asked(
+        protocol or ("time" if data.name == "movielens-tmdb" else "random"),
+        k,
+        _methods(methods) if methods else Asked("random").methods,
+        seeds,
+        split_seed,
+        choose,
+    )
+    report = evaluate(data, asked, encoder, lambda line: console.print(line, highlight=False)) | {"tags": tags}
+    if as_json:
+        click.echo(json.dumps(report, ensure_ascii=False))
+    else:
+        _show(report, k)
+
+
+def with_handbook_tags(data: RecallData, encoder: TagEncoder, tags_max: int) -> RecallData:
+    """The dataset with the tags that the tagger gives its notes; the given ones are not looked at.
+
+    Raises:
+        BadSetting: when the notes have no text.
+    """
+    from models.handbook import load_handbook
+    from models.handbook_tagger import HandbookTagger
+
+    if data.events is None:
+        raise BadSetting(f"{data.name}: its notes have no text to tag; use --tags given")
+    answers = HandbookTagger(load_handbook(), encoder, tags_max).tag(data.events)
+    return with_tags(data, {note.note_id: [tag.text for tag in answer.tags] for note, answer in zip(data.events, answers, strict=True)})
+
+
+def _methods(names: str) -> tuple[str, ...]:
+    asked = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    for name in asked:
+        if name not in METHODS:
+            raise click.BadParameter(f"{name} is none of {', '.join(METHODS)}", param_hint="--methods")
+    return asked
+
+
+def _show(report: Mapping[str, Any], k: int) -> None:
+    from rich.table import Table
+
+    title = (
+        f"{report['dataset']}, {report['protocol']}: {report['queries']} queries, {report['cold_items']} cold notes, {report['tags']} tags"
+    )
+    columns: Sequence[str] = ("method", f"recall@{k}", "95 %", f"ndcg@{k}", f"hit@{k}")
+    table = Table(*columns, title=title, box=None, header_style="bold")
+    for name, row in report["methods"].items():
+        low, high = row[f"recall@{k}_ci95"]
+        table.add_row(name, f"{row[f'recall@{k}']:.3f}", f"{low:.3f} to {high:.3f}", f"{row[f'ndcg@{k}']:.3f}", f"{row[f'hit@{k}']:.3f}")
+    Console().print(table)

@@ -1,0 +1,66 @@
+"""The closed form against textbook formulas on small dense matrices."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from models.closed_form import Content, fit_ridge, fit_smoothing, leading_vectors, smooth
+
+
+def history(readers: int = 40, notes: int = 25, seed: int = 0) -> sparse.csr_matrix:
+    generator = np.random.default_rng(seed)
+    kinds = generator.integers(4, size=notes)
+    likes = (kinds[None, :] == (np.arange(readers) % 4)[:, None]) & (generator.random((readers, notes)) < 0.8)
+    return sparse.csr_matrix((likes * generator.integers(1, 4, likes.shape)).astype(np.float32))
+
+
+def test_leading_vectors_span_what_svd_says() -> None:
+    matrix = history().toarray()
+    right = np.linalg.svd(matrix, full_matrices=False)[2][:4].T
+    found = leading_vectors(sparse.csr_matrix(matrix), 4)
+    assert np.allclose(found.T @ found, np.eye(4), atol=1e-5)
+    assert np.allclose(found @ found.T, right @ right.T, atol=1e-3)
+    assert leading_vectors(sparse.csr_matrix(matrix), 99).shape == (25, 25)
+
+
+def test_between_is_each_notes_ridge_regression_on_the_others() -> None:
+    likes = history()
+    smoothing = fit_smoothing(likes, rank=4, l2=3.0)
+    dense = (likes > 0).toarray().astype(np.float64)[:, smoothing.items]
+    for note in range(dense.shape[1]):
+        others = [column for column in range(dense.shape[1]) if column != note]
+        x = dense[:, others]
+        weights = np.linalg.solve(x.T @ x + 3.0 * np.eye(len(others)), x.T @ dense[:, note])
+        assert smoothing.between[note, note] == 0
+        assert np.allclose(smoothing.between[others, note], weights, atol=1e-4)
+
+
+def test_smoothing_brings_the_parts_to_the_histories_length_and_reaches_similar_notes() -> None:
+    likes = history()
+    smoothing = fit_smoothing(likes, rank=4, own=0.0, near=0.0)
+    smoothed, length = smooth(likes, smoothing), np.linalg.norm(likes.toarray(), axis=1)
+    assert np.allclose(np.linalg.norm(smoothed, axis=1), length, rtol=1e-4)
+    unseen = likes.toarray() == 0
+    kinds = np.random.default_rng(0).integers(4, size=25)
+    similar = kinds[None, :] == (np.arange(40) % 4)[:, None]
+    assert smoothed[unseen & similar].mean() > 5 * abs(smoothed[unseen & ~similar].mean())
+    empty = smooth(sparse.csr_matrix((1, 25), dtype=np.float32), fit_smoothing(likes, rank=4))
+    assert (empty == 0).all()
+
+
+def test_ridge_is_the_normal_equations_and_whitening_factors_it() -> None:
+    generator = np.random.default_rng(1)
+    content = Content(sparse.csr_matrix(generator.random((30, 12)) * (generator.random((30, 12)) < 0.3)), generator.random((30, 3)))
+    x = content.matrix().astype(np.float64)
+    ridge = fit_ridge(content, 2.0)
+    weights = generator.random((5, 30)).astype(np.float32)
+    gathered = content.gather(weights)
+    assert np.allclose(gathered, weights @ x, atol=1e-4)
+    want = (weights @ x) @ np.linalg.solve(x.T @ x + 2.0 * np.eye(15), x.T)
+    assert np.allclose(gathered @ ridge.solve(content.matrix().T), want, atol=1e-3)
+    whitened = ridge.whiten(gathered)
+    assert np.allclose(whitened @ ridge.whiten(content.matrix()).T, want, atol=1e-3)
+    basis = np.linalg.qr(generator.random((15, 15)).astype(np.float32))[0]
+    item_map = ridge.colour(basis)
+    assert np.allclose((gathered @ item_map) @ content.times(item_map).T, want, atol=1e-3)
+    assert content.rows(np.array([3, 4])).matrix() == pytest.approx(x[[3, 4]], abs=1e-6)

@@ -1,0 +1,71 @@
+"""The command, on a planted community in our own layout."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from offline import evaluate_recall as module
+from offline.evaluate_recall import METHODS, evaluate_recall
+from schemas.errors import BadSetting
+from tests.models.hashing_encoder import HashingEncoder
+from tests.offline.recall_world import community, write_jsonl
+
+
+@pytest.fixture(autouse=True)
+def small_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.encoder.load_tag_encoder", lambda settings: HashingEncoder())
+
+
+def run(directory: Path, *options: str) -> dict[str, object]:
+    done = CliRunner().invoke(evaluate_recall, [str(directory), "--json", *options], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert isinstance(report, dict)
+    return report
+
+
+@pytest.mark.parametrize("protocol", ["random", "time"])
+def test_document_has_the_shape_of_the_contract_and_learning_beats_chance(tmp_path: Path, protocol: str) -> None:
+    write_jsonl(community(), tmp_path)
+    report = run(tmp_path, "--protocol", protocol, "--k", "5")
+    assert report["dataset"] == tmp_path.name
+    assert report["protocol"] == protocol
+    methods = report["methods"]
+    assert isinstance(methods, dict)
+    assert set(methods) == set(METHODS) - {"encoder_text"}
+    for row in methods.values():
+        low, high = row["recall@5_ci95"]
+        assert 0 <= low <= row["recall@5"] <= high <= 1
+        assert {"ndcg@5", "hit@5"} <= set(row)
+    assert methods["merge"]["recall@5"] > 2 * methods["random"]["recall@5"]
+    assert methods["tag_index_raw"]["recall@5"] > methods["popularity"]["recall@5"]
+
+
+def test_seeds_repeat_what_is_drawn_and_methods_are_those_asked_for(tmp_path: Path) -> None:
+    write_jsonl(community(), tmp_path)
+    report = run(tmp_path, "--methods", "two_tower,encoder_text", "--seeds", "2", "--k", "5", "--no-choose")
+    methods = report["methods"]
+    assert isinstance(methods, dict)
+    assert list(methods) == ["two_tower", "encoder_text"]
+    assert len(methods["two_tower"]["recall@5_by_seed"]) == 2
+    assert methods["two_tower"]["recall@5_spread"] >= 0
+    assert "recall@5_by_seed" not in methods["encoder_text"]
+    learned = report["learned"]
+    assert isinstance(learned, list)
+    assert [one["agreement_with_recall_merge"] for one in learned] == [1.0, 1.0]
+
+
+def test_table_for_people_and_wrong_usage(tmp_path: Path) -> None:
+    write_jsonl(community(), tmp_path)
+    done = CliRunner().invoke(evaluate_recall, [str(tmp_path), "--methods", "bm25,random"], catch_exceptions=False)
+    assert "bm25" in done.stdout and "recall@50" in done.stdout
+    wrong = CliRunner().invoke(evaluate_recall, [str(tmp_path), "--methods", "bm52"])
+    assert wrong.exit_code == 2
+    assert "bm52 is none of" in wrong.stderr
+
+
+def test_tags_without_texts_to_tag_are_refused() -> None:
+    with pytest.raises(BadSetting, match="no text to tag"):
+        module.with_handbook_tags(community(), HashingEncoder(), 5)
