@@ -45,3 +45,29 @@ class TagEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> "NDArray[np.float32]":
         """Vectors of shape (len(texts), dimension), rows of length 1; a row never depends on the other texts of the call."""
         ...
+
+
+class ActedNote(Struct, frozen=True):
+    """A note in a reader's history: what the actions on it weigh at the moment asked about, and its tags by rank."""
+
+    note_id: str
+    weight: float
+    tags: Sequence[str]
+
+
+class Space(Protocol):
+    """A learned pair of maps, of notes and of readers, into one vector space, whose inner product says how much a reader wants a note.
+    ``name`` is the recall channel's (``two_tower``, ``linear``); ``version`` changes with anything that changes vectors."""
+
+    name: str
+    dimension: int
+    version: str
+
+    def notes(self, tags: Sequence[Sequence[str]]) -> "NDArray[np.float32]":
+        """Vectors of notes given by their tags, by rank; shape (len(tags), dimension). A row never depends on the other notes of the
+        call; a note without tags gets 0."""
+        ...
+
+    def readers(self, histories: Sequence[Sequence[ActedNote]]) -> "NDArray[np.float32]":
+        """Vectors of readers given by the notes they acted on; shape (len(histories), dimension). A reader without any gets 0."""
+        ...
