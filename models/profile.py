@@ -11,6 +11,7 @@ beyond the 16 newest in ``Touched.folded``, notes beyond the last ``profile_max_
 stood at its newest action.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
@@ -19,11 +20,13 @@ import msgspec
 import xxhash
 from msgspec import Struct
 
+from models.roles import ActedNote
 from schemas.events import Tag
 from schemas.settings import Settings
 from schemas.stored import Profile, Touched
 
 SCORE_MIN = 1e-9
+HISTORY_NOTES = 256
 REPEATED = ("impression", "click", "view", "comment", "share")
 CODES = {"impression": 0, "click": 1, "view": 2, "comment": 3, "share": 4, "like": 5, "favorite": 6, "unlike": 7, "unfavorite": 8}
 LIKE, FAVORITE, UNLIKE, UNFAVORITE = 5, 6, 7, 8
@@ -123,6 +126,24 @@ def scores_at(profile: Profile, as_of: int, settings: Settings, tags_of: TagsOf)
                 scores[text] += weight
     kept = sorted((item for item in scores.items() if abs(item[1]) >= SCORE_MIN), key=lambda item: (-item[1], item[0]))
     return dict(kept[: rules.max_tags] if rules.max_tags else kept)
+
+
+def history_at(profile: Profile, as_of: int, settings: Settings, tags_of: TagsOf, notes_max: int = HISTORY_NOTES) -> list[ActedNote]:
+    """What a reader's actions on notes weigh at ``as_of``, the notes acted on last first; the learned channels' view of a reader.
+
+    An action on a note that was tagged anew since counts with the tags it has now. Notes that left the record are not among them.
+    """
+    rules = rules_of(settings)
+    history: list[ActedNote] = []
+    for note_id in reversed(profile.notes):
+        touched = profile.notes[note_id]
+        weight = math.fsum(weight for _, weight in _standing(touched, as_of, rules))
+        if weight < SCORE_MIN:
+            continue
+        history.append(ActedNote(note_id, weight, _texts(note_id, touched.tags, tags_of)))
+        if len(history) == notes_max:
+            break
+    return history
 
 
 def actions_behind(profile: Profile, tags_of: TagsOf) -> dict[str, list[ActionRef]]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.profile import Rules, acted_on, actions_behind, pack_tags, rules_of, scores_at
+from models.profile import Rules, acted_on, actions_behind, history_at, pack_tags, rules_of, scores_at
 from models.profile_facts import FORGOTTEN_KEPT, STAMPS_KEPT
 from models.profile_update import SOURCES_KEPT, Outcome, apply_actions, group_actions, open_profile, pack_append, waiting_in
 from schemas.events import Action, Interaction, Tag
@@ -336,3 +336,13 @@ def test_actions_behind_a_tag_are_those_that_stand_newest_first() -> None:
         ("n2", "click", 7),
     ]
     assert [one.note_id for one in behind["b"]] == ["n2"]
+
+
+def test_a_history_weighs_notes_by_what_stands_last_touched_first() -> None:
+    log = log_of(("a", "click"), ("b", "like"), ("c", "like"), ("a", "click", START + DAY), ("c", "unlike"), ("d", "click"))
+    profile = opened(log, {"a": ["x"], "b": ["y", "z"], "c": ["x"]})
+    now = START + 31 * DAY
+    found = history_at(profile, now, EXACT, {"d": tagged({"d": ["late"]})["d"]}.get)
+    assert [(one.note_id, list(one.tags)) for one in found] == [("d", ["late"]), ("a", ["x"]), ("b", ["y", "z"])]
+    assert [one.weight for one in found] == pytest.approx([2 ** (-31 / 30), 2 ** (-31 / 30) + 0.5, 2 * 2 ** (-31 / 30)])
+    assert [one.note_id for one in history_at(profile, now, EXACT, lambda _: None, notes_max=2)] == ["d", "a"]
