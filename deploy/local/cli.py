@@ -27,9 +27,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group()
 def dev() -> None:
-    """Runs Kafka, Redis and Milvus on this machine, without containers, on free ports.
-
-    Kafka and Redis listen on the loopback interface; Milvus 2.3.5 cannot be told to and listens on all of them.
+    """Runs Kafka, Redis and Milvus on this machine, without containers, on free ports of the loopback interface.
 
     A part that a setting names by URL is used instead of started.
 

@@ -3,7 +3,8 @@
 The wrapper fixes etcd's ports, the metrics port and the pid file, so only one server fits on a machine, it extracts 250 MB for every data
 directory, and a killed wrapper leaves its child behind. Here the binary is extracted once per user and gets a configuration of its own:
 every port free, etcd configured by file, an alias for the pid file.
-This release listens on all interfaces (``ip`` is only what it announces), without authentication: keep the ports behind a firewall.
+This release binds all interfaces whatever its settings say (``ip`` is only what it announces), without authentication:
+``loopback.py`` holds it to loopback, and where that cannot be done it is said.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from deploy.local.loopback import confined
 from deploy.local.part import CONTAINERS, Part, Say, fill_cache
 from deploy.local.process import Launch
 from schemas.errors import MissingPrerequisite
@@ -59,7 +61,11 @@ def prepare(directory: Path, ports: Mapping[str, int], say: Say) -> Launch:
         "PATH": os.defpath,
     }
     alias = hashlib.sha256(str(home).encode()).hexdigest()[:16]
-    return Launch([str(binaries / "milvus"), "run", "standalone", "-alias", alias], home, environ)
+    command = [str(binaries / "milvus"), "run", "standalone", "-alias", alias]
+    held = confined(command)
+    if held is None:
+        say("this system cannot hold it to loopback (that needs Linux 5.6): it listens on all interfaces, keep a firewall in front")
+    return Launch(held or command, home, environ)
 
 
 def url(ports: Mapping[str, int]) -> str:
