@@ -10,7 +10,8 @@ from benchmarks.interactions_to_profiles import consume
 from benchmarks.profile_log import BUNDLE, START_MS, Shape, published_log
 from benchmarks.report import Row
 from models.profile import pack_tags, rules_of, scores_at
-from models.profile_update import apply_actions, group_actions, open_profile
+from models.profile_batch import ProfileBatch, pack_notes
+from models.profile_update import Known, apply_actions, open_profile
 from recall.profiles import RedisProfiles
 from recall.redis_client import redis_client
 from schemas.codec import encode
@@ -58,11 +59,13 @@ def bytes_of_profile(settings: Settings, user_id: str, settle_at: int) -> float:
     """MEMORY USAGE of one reader's key."""
     actions: list[tuple[int, Action]] = [*((note, "click") for note in range(NOTES)), (0, "like"), (1, "like")]
     tags = {f"note-{note}": tags_of_note(note) for note in range(NOTES)}
-    batch = [received(user_id, note, action, offset) for offset, (note, action) in enumerate(actions)]
     record, rules = ProfileRecord(ProfileHead(settle_at=settle_at)), rules_of(settings)
+    batch = ProfileBatch(rules)
+    batch.add([received(user_id, note, action, offset) for offset, (note, action) in enumerate(actions)])
     packed = {note_id: pack_tags(of_note) for note_id, of_note in tags.items()}
-    for place, readers in group_actions(batch, packed, rules).places.items():
-        apply_actions(record, place, readers[user_id], packed, rules)
+    known = Known(packed, pack_notes(batch.notes, packed), batch.originals)
+    for place, readers in batch.places.items():
+        apply_actions(record, place, readers[user_id], known, rules)
     scores = scores_at(open_profile(record, settings), START_MS, settings, tags.get)
     assert len(scores) == TAGS, len(scores)
     client, keys = redis_client(settings), Keys(settings.namespace, BUNDLE)

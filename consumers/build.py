@@ -94,10 +94,12 @@ def build_update_profiles(settings: Settings, _metrics: Metrics, _stack: ExitSta
         go_live(settings, bundle, encoder)
     keys = Keys(settings.namespace, bundle)
     profiles = RedisProfiles(client, keys, settings.profile_cache)
+    handler = UpdateProfiles(profiles, RedisNoteTags(client, keys), settings)
     job: Job[Any] = Job(
         name="update-profiles",
         topic=INTERACTIONS.within(settings.namespace),
-        handle=UpdateProfiles(profiles, RedisNoteTags(client, keys), settings).handle,
+        handle=handler.handle,
+        gather=handler.gather,
         batch_size=settings.update_profiles_batch,
         batch_age_s=settings.update_profiles_batch_age_s,
     )

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from models.profile import rules_of
-from models.profile_update import Actions, GivenUp, Grouped, apply_actions, group_actions, notes_of, pack_append, waiting_in
+from models.profile_batch import Actions, ProfileBatch, pack_notes
+from models.profile_update import GivenUp, Known, apply_actions, pack_append, waiting_in
 from recall.stores import NoteTags, Profiles
 from schemas.codec import VERSION_HEADER, VERSIONS
 from schemas.events import Interaction
@@ -20,6 +22,7 @@ EXPLAINED = {
     "note_never_tagged": "the note had no tags within profile_pending_hours of the reader's stream time",
     "too_many_pending": "more than profile_max_pending actions of the reader wait for tags",
 }
+Places = Mapping[str, Mapping[str, Actions]]
 
 
 class WaitingMessage(Struct, frozen=True):
@@ -58,62 +61,67 @@ class UpdateProfiles:
         self._tags = tags
         self._rules = rules_of(settings)
 
-    def handle(self, batch: Sequence[Received[Interaction]]) -> list[Write]:
+    def gather(self) -> ProfileBatch:
+        """What the next batch is gathered in while it is polled."""
+        return ProfileBatch(self._rules, self._tags.known)
+
+    def handle(self, batch: ProfileBatch | Sequence[Received[Interaction]]) -> list[Write]:
         """Returns ``PutProfile`` for each reader whose record changed, ``GiveUp`` for actions that will never count, ``Skip`` for what had
         been applied before.
 
         Raises:
             Transient: when Redis does not answer.
         """
+        if not isinstance(batch, ProfileBatch):
+            events, batch = batch, self.gather()
+            batch.add(events)
         with _without_collections():
-            tags = self._tags.packed(list(notes_of(batch, self._rules)))
-            grouped = group_actions(batch, tags, self._rules)
+            tags = self._tags.packed(list(batch.notes))
+            known = Known(tags, pack_notes(batch.notes, tags), batch.originals)
             writes: list[Write] = []
-            left = self._append(grouped, writes) if grouped.ordered else grouped.places
+            left = self._append(batch.places, known, writes) if batch.ordered else batch.places
             if left:
-                self._rewrite(left, tags, writes)
+                self._rewrite(left, known, writes)
             return writes
 
-    def _append(self, grouped: Grouped, writes: list[Write]) -> dict[str, dict[str, Actions]]:
+    def _append(self, places: Places, known: Known, writes: list[Write]) -> Places:
         """Decides for the readers whose record is only appended to; returns the others."""
-        untagged = grouped.untagged
+        bare = known.notes.keys() - known.tags.keys()
         left: dict[str, dict[str, Actions]] = {}
         skipped = 0
-        for place, readers in grouped.places.items():
+        for place, readers in places.items():
             held = self._profiles.heads(list(readers))
             others: dict[str, Actions] = {}
             for user_id, actions in readers.items():
                 version, head = held[user_id]
-                packed = pack_append(head, place, actions, tagged=user_id not in untagged)
+                packed = pack_append(head, place, actions, known.notes, bare)
                 if packed:
-                    writes.append(PutProfile(user_id, version, ProfileRecord(head), actions[::2], packed))
+                    writes.append(PutProfile(user_id, version, ProfileRecord(head), appended=packed))
                 elif packed is None:
                     others[user_id] = actions
                 else:
-                    skipped += len(actions) // 2
+                    skipped += len(actions) // 3
             if others:
                 left[place] = others
         if skipped:
             writes.append(Skip("applied", skipped))
         return left
 
-    def _rewrite(self, places: Mapping[str, Mapping[str, Actions]], tags: Mapping[str, bytes], writes: list[Write]) -> None:
+    def _rewrite(self, places: Places, known: Known, writes: list[Write]) -> None:
         """Decides for readers whose record is read and written whole."""
         held = self._profiles.read(list(set().union(*places.values())))
         waiting: set[str] = set().union(*(waiting_in(record) for _, record in held.values()))
-        tags = {**tags, **self._tags.packed(list(waiting - tags.keys()))}
+        known = replace(known, tags={**known.tags, **self._tags.packed(list(waiting - known.tags.keys()))})
         decided: dict[str, PutProfile] = {}
         skipped = 0
         for place, readers in places.items():
             for user_id, actions in readers.items():
                 version, record = held[user_id]
-                outcome = apply_actions(record, place, actions, tags, self._rules)
+                outcome = apply_actions(record, place, actions, known, self._rules)
                 skipped += outcome.skipped
                 writes += [GiveUp(WaitingMessage(user_id, lost), lost.reason, EXPLAINED[lost.reason]) for lost in outcome.given_up]
-                if user_id in decided:
-                    decided[user_id].events.extend(actions[::2])
-                elif outcome.applied or outcome.resolved:
-                    decided[user_id] = PutProfile(user_id, version, record, actions[::2])
+                if outcome.applied or outcome.resolved:
+                    decided[user_id] = PutProfile(user_id, version, record)
         writes += decided.values()
         if skipped:
             writes.append(Skip("applied", skipped))

@@ -5,27 +5,33 @@ when it is long, and for whoever reads it; that is when repeated event ids are f
 at every write.
 """
 
-import struct
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence, Set
+from typing import Literal
 
 import msgspec
-import xxhash
 from msgspec import Struct, field
 
 from models.profile import CODES, Fact, Rules, rules_of, waiting_notes
+from models.profile_batch import HASH_BYTES, Actions, pack_facts
 from models.profile_facts import act, keep_newest
-from schemas.events import Interaction
-from schemas.records import Received
 from schemas.settings import Settings
 from schemas.stored import PendingAction, Profile, ProfileHead, ProfileRecord
 
 SEEN_EVENTS = 256
-HASH_BYTES = 8
 SOURCES_KEPT = 16
 TAIL_LEAST = 64
+ACTIONS = {code: action for action, code in CODES.items()}
 
 GiveUpReason = Literal["note_never_tagged", "too_many_pending"]
+
+
+class Known(Struct, frozen=True):
+    """What is known while a batch is applied: ``pack_tags`` and ``pack_notes`` by note, original bytes by place and offset. A note without
+    tags is missing from ``tags``; the originals hold at least the actions on such notes."""
+
+    tags: Mapping[str, bytes]
+    notes: Mapping[str, bytes]
+    originals: Mapping[tuple[str, int], bytes]
 
 
 class GivenUp(Struct, frozen=True):
@@ -45,26 +51,9 @@ class Outcome(Struct):
     given_up: list[GivenUp] = field(default_factory=list)
 
 
-Actions = list[Any]
-"""One reader's actions from one place, in order: an event, its packed fact, an event, its packed fact, ..."""
-
-
-class Grouped(Struct, frozen=True):
-    """A batch by place (``source/partition``) and reader. ``untagged``: readers with an action on a note without tags. ``ordered``: offsets
-    rise within each place, as they do unless something was delivered twice into one batch."""
-
-    places: dict[str, dict[str, Actions]]
-    untagged: set[str]
-    ordered: bool
-
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode_profile = msgspec.msgpack.Decoder(Profile).decode
 _decode_facts = msgspec.msgpack.Decoder(list[Fact]).decode
-# A packed fact is a msgpack array: header, code and the mark of a 64-bit integer; occurred_at; the mark of 8 bytes; hash; then the note.
-_pack_fact = struct.Struct(">3sQ2s8s").pack
-_FACT_HEADS = tuple(bytes((0x94, code, 0xCF)) for code in CODES.values())
-_HASH_HEAD = b"\xc4\x08"
 
 
 def open_profile(record: ProfileRecord, settings: Settings) -> Profile:
@@ -77,66 +66,12 @@ def waiting_in(record: ProfileRecord) -> set[str]:
     return waiting_notes(_decode_profile(record.settled)) if record.head.waiting else set()
 
 
-def notes_of(batch: Sequence[Received[Interaction]], rules: Rules) -> set[str]:
-    """Notes that a batch leaves a trace of."""
-    codes = rules.codes
-    return {received.event.note_id for received in batch if received.event.action in codes}
-
-
-def group_actions(batch: Sequence[Received[Interaction]], tags: Mapping[str, bytes], rules: Rules) -> Grouped:
-    """Sorts a batch by reader, as packed facts; actions that leave no trace are left out. Whatever needs the events is done in this one
-    pass in their own order, as that is how the processor finds them in its cache.
-
-    Args:
-        tags: ``pack_tags`` by note, of ``notes_of`` the batch; a missing one is not tagged yet.
-    """
-    code_of, hash_of = rules.codes.get, xxhash.xxh3_64_digest
-    places: dict[str, dict[str, Actions]] = {}
-    notes: dict[str, bytes] = {}
-    readers: dict[str, Actions] = {}
-    actions_of, note_of = readers.get, notes.get
-    reached: dict[str, int] = {}
-    bare: set[str] = set()
-    untagged: set[str] = set()
-    source, partition, place, last = "", -1, "", -1
-    ordered = True
-    for received in batch:
-        event = received.event
-        code = code_of(event.action)
-        if code is None:
-            continue
-        if received.partition != partition or received.source != source:
-            reached[place] = last
-            source, partition = received.source, received.partition
-            place = f"{source}/{partition}"
-            readers, last = places.setdefault(place, {}), reached.get(place, -1)
-            actions_of = readers.get
-        offset, user_id, note_id = received.offset, event.user_id, event.note_id
-        if offset <= last:
-            ordered = False
-        last = offset
-        note = note_of(note_id)
-        if note is None:
-            note = notes[note_id] = _encode([note_id, tags[note_id]] if note_id in tags else [note_id])
-            if note_id not in tags:
-                bare.add(note_id)
-        if bare and note_id in bare:
-            untagged.add(user_id)
-        fact = _pack_fact(_FACT_HEADS[code], event.occurred_at, _HASH_HEAD, hash_of(event.event_id.encode())) + note
-        actions = actions_of(user_id)
-        if actions is None:
-            readers[user_id] = [received, fact]
-        else:
-            actions.append(received)
-            actions.append(fact)
-    return Grouped(places, untagged, ordered)
-
-
-def pack_append(head: ProfileHead, place: str, actions: Actions, *, tagged: bool) -> bytes | None:
+def pack_append(head: ProfileHead, place: str, actions: Actions, notes: Mapping[str, bytes], bare: Set[str] = frozenset()) -> bytes | None:
     """The common case: nothing waits and the tail stays short, so that the rest of the record need not be known. Offsets must rise.
 
     Args:
-        tagged: all notes are known to have tags.
+        notes: ``pack_notes`` of the actions' notes.
+        bare: those of them without tags.
 
     Returns:
         What goes to the end of the tail, with the head changed in place; nothing (b"") where all was applied before; None, with nothing
@@ -145,45 +80,46 @@ def pack_append(head: ProfileHead, place: str, actions: Actions, *, tagged: bool
     if head.waiting:
         return None
     mark = head.applied.get(place, -1)
-    if actions[0].offset <= mark:
-        return None if actions[-2].offset > mark else b""
-    length = head.tail_length + len(actions) // 2
-    if length >= head.settle_at or not tagged:
+    if actions[0] <= mark:
+        return None if actions[-3] > mark else b""
+    length = head.tail_length + len(actions) // 3
+    if length >= head.settle_at or (bare and not bare.isdisjoint(actions[2::3])):
         return None
-    _mark(head.applied, place, actions[-2].offset)
+    _mark(head.applied, place, actions[-3])
     head.tail_length = length
-    return b"".join(actions[1::2])
+    return b"".join(pack_facts(actions, notes))
 
 
-def apply_actions(record: ProfileRecord, place: str, actions: Actions, tags: Mapping[str, bytes], rules: Rules) -> Outcome:
+def apply_actions(record: ProfileRecord, place: str, actions: Actions, known: Known, rules: Rules) -> Outcome:
     """Applies one reader's actions to the record in place. The same log gives the same record however it is cut into calls.
 
     Args:
-        tags: ``pack_tags`` by note, of ``waiting_in`` the record; a missing one is not tagged yet.
+        known: of the notes of the actions and of ``waiting_in`` the record.
     """
-    events, packed = _fresh(actions, record.head.applied.get(place, -1))
-    if events:
-        _mark(record.head.applied, place, events[-1].offset)
+    offsets, packed = _fresh(actions, record.head.applied.get(place, -1), known.notes)
+    if offsets:
+        _mark(record.head.applied, place, offsets[-1])
     facts = _unpacked(len(packed), b"".join(packed))
     if record.head.waiting or any(len(note) < 2 and rules.weights[code] for code, _, _, note in facts):
-        outcome = _apply_waiting(record, facts, events, tags, rules)
+        outcome = _apply_waiting(record, place, list(zip(offsets, facts, strict=True)), known, rules)
     else:
         outcome = Outcome()
         _append(record, packed, rules)
-    outcome.applied, outcome.skipped = len(events), len(actions) // 2 - len(events)
+    outcome.applied, outcome.skipped = len(offsets), len(actions) // 3 - len(offsets)
     return outcome
 
 
-def _fresh(actions: Actions, mark: int) -> tuple[list[Received[Interaction]], list[bytes]]:
-    """Events and packed facts at offsets above the mark and above any before them."""
-    events: list[Received[Interaction]] = []
+def _fresh(actions: Actions, mark: int, notes: Mapping[str, bytes]) -> tuple[list[int], list[bytes]]:
+    """Offsets and packed facts at offsets above the mark and above any before them."""
+    offsets: list[int] = []
     packed: list[bytes] = []
-    for received, fact in zip(actions[::2], actions[1::2], strict=True):
-        if received.offset > mark:
-            mark = received.offset
-            events.append(received)
-            packed.append(fact)
-    return events, packed
+    pieces = iter(pack_facts(actions, notes))
+    for offset, head, note in zip(actions[::3], pieces, pieces, strict=True):
+        if offset > mark:
+            mark = offset
+            offsets.append(offset)
+            packed.append(head + note)
+    return offsets, packed
 
 
 def _mark(applied: dict[str, int], place: str, offset: int) -> None:
@@ -251,16 +187,14 @@ def _is_new(event_hash: bytes, seen: dict[bytes, None]) -> bool:
 # --- actions that wait for tags
 
 
-def _apply_waiting(
-    record: ProfileRecord, facts: Sequence[Fact], events: Sequence[Received[Interaction]], tags: Mapping[str, bytes], rules: Rules
-) -> Outcome:
-    """Applies actions one by one to the settled profile; those on a note without tags begin to wait."""
+def _apply_waiting(record: ProfileRecord, place: str, facts: Sequence[tuple[int, Fact]], known: Known, rules: Rules) -> Outcome:
+    """Applies actions, each with its offset, one by one to the settled profile; those on a note without tags begin to wait."""
     outcome = Outcome()
     profile = _settled(record, rules)
     if profile.pending:
-        outcome.resolved = _resolve(profile, tags, rules)
+        outcome.resolved = _resolve(profile, known.tags, rules)
     seen = _seen(profile)
-    for received, fact in zip(events, facts, strict=True):
+    for offset, fact in facts:
         code, at, event_hash, note = fact
         if not _is_new(event_hash, seen):
             continue
@@ -269,7 +203,7 @@ def _apply_waiting(
             while profile.pending and profile.pending[0].since < before:
                 _give_up(profile, seen, "note_never_tagged", outcome)
         if act(profile, fact, rules) and rules.weights[code] and profile.notes[note[0]].tags is None:
-            profile.pending.append(_waiting(received, event_hash, profile.newest))
+            profile.pending.append(_waiting(place, offset, fact, known, profile.newest))
             if len(profile.pending) > rules.max_pending:
                 _give_up(profile, seen, "too_many_pending", outcome)
     profile.seen = b"".join(seen)
@@ -277,19 +211,13 @@ def _apply_waiting(
     return outcome
 
 
-def _waiting(received: Received[Interaction], event_hash: bytes, since: int) -> PendingAction:
-    event = received.event
-    return PendingAction(
-        note_id=event.note_id,
-        action=event.action,
-        occurred_at=event.occurred_at,
-        source=received.source,
-        partition=received.partition,
-        offset=received.offset,
-        raw=received.message.value() or b"",
-        event=event_hash,
-        since=since,
-    )
+def _waiting(place: str, offset: int, fact: Fact, known: Known, since: int) -> PendingAction:
+    code, at, event_hash, note = fact
+    source, _, partition = place.rpartition("/")
+    original = known.originals.get((place, offset))
+    if original is None:
+        raise RuntimeError(f"the record of note {note[0]!r} is gone from the store; the job must start again to read its actions anew")
+    return PendingAction(note[0], ACTIONS[code], at, source, int(partition), offset, original, event_hash, since)
 
 
 def _resolve(profile: Profile, tags: Mapping[str, bytes], rules: Rules) -> bool:

@@ -1,6 +1,6 @@
 """The tags of notes as the profile job wants them: packed once for as long as the note's record stays the same."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 
@@ -23,6 +23,10 @@ class RedisNoteTags:
         self._keys = keys
         self._packed: dict[str, tuple[bytes, bytes]] = {}
 
+    @property
+    def known(self) -> Container[str]:
+        return self._packed
+
     def packed(self, note_ids: Sequence[str]) -> dict[str, bytes]:
         values = read_values(self._client, [self._keys.note(note_id) for note_id in note_ids])
         held, found = self._packed, {}
@@ -44,6 +48,13 @@ class StoredNoteTags:
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
+        self._found: set[str] = set()
+
+    @property
+    def known(self) -> Container[str]:
+        return self._found
 
     def packed(self, note_ids: Sequence[str]) -> dict[str, bytes]:
-        return {note_id: pack_tags(note.tags) for note_id, note in self._notes.get(note_ids).items()}
+        found = {note_id: pack_tags(note.tags) for note_id, note in self._notes.get(note_ids).items()}
+        self._found.update(found)
+        return found

@@ -10,7 +10,7 @@
 Every method raises ``Transient`` when its server does not answer within the timeout.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from schemas.stored import NoteRecord, ProfileHead, ProfileRecord
@@ -95,6 +95,11 @@ class Notes(Protocol):
 
 class NoteTags(Protocol):
     """Tags of notes for the profile job."""
+
+    @property
+    def known(self) -> Container[str]:
+        """Notes that ``packed`` found before, as many as are remembered; a note once found stays."""
+        ...
 
     def packed(self, note_ids: Sequence[str]) -> dict[str, bytes]:
         """``models.profile.pack_tags`` of the notes that are known, deleted ones included; ``note_ids`` are distinct."""

@@ -62,7 +62,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     tag_notes_batch_age_s: Annotated[NotNegative, _doc("longest wait for a tagger batch to fill, seconds")] = 0.05
     index_notes_batch: Annotated[Positive, _doc("notes per index batch")] = 500
     index_notes_batch_age_s: Annotated[NotNegative, _doc("longest wait for an index batch to fill, seconds")] = 0.05
-    update_profiles_batch: Annotated[Positive, _doc("interactions per profile batch")] = 200_000
+    update_profiles_batch: Annotated[Positive, _doc("interactions per profile batch")] = 400_000
     update_profiles_batch_age_s: Annotated[NotNegative, _doc("longest wait for a profile batch to fill, seconds")] = 1.0
     profile_cache: Annotated[int, Meta(ge=0), _doc("readers whose record head the profile consumer keeps in memory")] = 20_000
     dead_letters_in_a_row: Annotated[Positive, _doc("dead letters without one good event between them after which a job stops")] = 1000

@@ -62,7 +62,7 @@ class DropVector(Struct, frozen=True):
 class PutProfile(Struct, frozen=True):
     """Store a reader's record if nobody wrote it since it was read. ``version`` is the token it was read at (b"" = absent).
     ``appended``: what goes to the end of its tail, then of ``record`` only the head is stored; None stores the whole record.
-    ``events`` are what the decision rests on, handled again when somebody did."""
+    When somebody did, the reader's part of the batch is handled again; ``events`` are that part where the batch does not know it."""
 
     user_id: str
     version: bytes

@@ -57,7 +57,7 @@ class Engine(Generic[E]):
         self._limits = limits or Limits()
         self._metrics = metrics or Metrics()
         self._finisher: Finisher[E] = Finisher(job, publisher, stores, self._limits, self._metrics)
-        self._filling: Filling[E] = Filling(job.topic.event)  # type: ignore[arg-type]
+        self._filling: Filling[E] = Filling(job.topic.event, job.gather)  # type: ignore[arg-type]
         self._progress = Progress()
         self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix=job.name)
         self._in_hand: tuple[futures.Future[None], Ticket] | None = None
@@ -125,7 +125,7 @@ class Engine(Generic[E]):
             self._active_at = time.monotonic()
             self._filling.add(chunk, self._source.source_id, self._progress.partitions)
 
-    def _finish(self, batch: Batch[E], stop: Stop) -> None:
+    def _finish(self, batch: Batch, stop: Stop) -> None:
         """Has the worker finish the batch and keeps the membership meanwhile."""
         self._metrics.observe("tagstream_batch_size", len(batch), job=self._job.name)
         ticket = self._progress.take(batch.last)

@@ -1,6 +1,6 @@
 """Records to a batch of decoded events, in one pass per chunk: at a million events a second every attribute look-up shows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress, repeat
 from typing import Generic, TypeVar
 
@@ -10,6 +10,8 @@ from schemas.codec import chunk_decoder, decoder
 from schemas.errors import InvalidEvent
 from schemas.events import Event
 from schemas.records import Message, Received
+from schemas.writes import PutProfile
+from streams.roles import Gathered
 
 E = TypeVar("E", bound=Event)
 
@@ -22,10 +24,27 @@ class Refused(Struct, frozen=True):
     after: int
 
 
-class Batch(Struct, Generic[E]):
-    """Events in the order they were polled, the refused records among them, and the last offset per partition over both."""
+class Events(list[Received[E]]):
+    """The events of a batch in the order they were polled (``streams.roles.Gathered``)."""
 
-    events: list[Received[E]]
+    def add(self, chunk: Sequence[Received[E]]) -> None:
+        self.extend(chunk)
+
+    def drop(self, partitions: set[int]) -> None:
+        self[:] = [received for received in self if received.partition not in partitions]
+
+    def again(self, conflicts: Sequence[PutProfile]) -> "Events[E]":
+        found = {(e.source, e.partition, e.offset): e for put in conflicts for e in put.events}
+        return Events(found[at] for at in sorted(found))
+
+    def holds(self, partition: int, offset: int) -> bool:
+        return any((received.partition, received.offset) == (partition, offset) for received in self)
+
+
+class Batch(Struct):
+    """Events, the refused records among them, and the last offset per partition over both."""
+
+    events: Gathered
     refused: list[Refused]
     last: dict[int, int]
 
@@ -36,17 +55,19 @@ class Batch(Struct, Generic[E]):
 class Filling(Generic[E]):
     """The batch that is being filled."""
 
-    def __init__(self, kind: type[E]) -> None:
+    def __init__(self, kind: type[E], gather: Callable[[], Gathered] = Events) -> None:
+        """``gather`` makes what the events of one batch are gathered in."""
         self._decode = decoder(kind)
         self._decode_chunk = chunk_decoder(kind)
-        self._batch: Batch[E] = Batch([], [], {})
+        self._gather = gather
+        self._batch = Batch(gather(), [], {})
 
     def __len__(self) -> int:
         return len(self._batch)
 
-    def take(self) -> Batch[E]:
+    def take(self) -> Batch:
         """The batch as it is; filling starts anew."""
-        batch, self._batch = self._batch, Batch([], [], {})
+        batch, self._batch = self._batch, Batch(self._gather(), [], {})
         return batch
 
     def drop(self, partitions: set[int]) -> None:
@@ -54,7 +75,7 @@ class Filling(Generic[E]):
         batch = self._batch
         if partitions.isdisjoint(batch.last):
             return
-        batch.events = [received for received in batch.events if received.partition not in partitions]
+        batch.events.drop(partitions)
         batch.refused = [refused for refused in batch.refused if refused.message.partition() not in partitions]
         for partition in partitions:
             batch.last.pop(partition, None)
@@ -74,7 +95,7 @@ class Filling(Generic[E]):
         if events is None:
             self._add_one_by_one(chunk, source)
         else:
-            self._batch.events.extend(map(Received, events, repeat(source), partitions, offsets, chunk))
+            self._batch.events.add(list(map(Received, events, repeat(source), partitions, offsets, chunk)))
         self._batch.last.update(last)
 
     def _add_one_by_one(self, chunk: Sequence[Message], source: str) -> None:
@@ -87,4 +108,4 @@ class Filling(Generic[E]):
                 continue
             partition, offset = message.partition(), message.offset()
             assert partition is not None and offset is not None
-            batch.events.append(Received(event, source, partition, offset, message))
+            batch.events.add([Received(event, source, partition, offset, message)])

@@ -10,18 +10,18 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from schemas.codec import encode, version_headers
 from schemas.errors import DeadLettersExhausted, InvalidEvent, PoisonBatch, Transient
 from schemas.events import Event
-from schemas.records import Headers, Message, Received
+from schemas.records import Headers, Message
 from schemas.writes import GiveUp, Publish, PutProfile, Skip, Write
 from streams.dead_letters import Failure, dead_letter_headers
-from streams.filling import Batch
+from streams.filling import Batch, Events
 from streams.jobs import Counts, Job, Limits, PublishFailed, Stop
 from streams.metrics import Metrics
-from streams.roles import Publisher, Store
+from streams.roles import Gathered, Publisher, Store
 
 E = TypeVar("E", bound=Event)
 R = TypeVar("R")
@@ -51,7 +51,7 @@ class Finisher(Generic[E]):
         self.waiting = False
         self.abandon = False
 
-    def finish(self, batch: Batch[E], stop: Stop) -> None:
+    def finish(self, batch: Batch, stop: Stop) -> None:
         """Returns when every effect of the batch is acknowledged.
 
         Raises:
@@ -84,15 +84,18 @@ class Finisher(Generic[E]):
                 f"Look at {self._job.topic.dead_letters}, mend the cause, start again (limit: TAGSTREAM_DEAD_LETTERS_IN_A_ROW)"
             )
 
-    def _finish_events(self, events: Sequence[Received[E]]) -> None:
-        """All of ``events``; where the batch cannot be handled as a whole, its halves in order, down to the single culprit."""
+    def _finish_events(self, events: Gathered) -> None:
+        """All of ``events``; where the batch cannot be handled as a whole, its halves in order, down to the single culprit. A job with a
+        batch form of its own has no such batches: there the error ends the run."""
         try:
             good = len(events) - self._attempt(events)
         except (PoisonBatch, InvalidEvent) as error:
+            if not isinstance(events, Events):
+                raise
             if len(events) > 1:
                 middle = len(events) // 2
-                self._finish_events(events[:middle])
-                self._finish_events(events[middle:])
+                self._finish_events(Events(events[:middle]))
+                self._finish_events(Events(events[middle:]))
                 return
             self._poison_in_a_row += 1
             self._check_in_a_row()
@@ -105,19 +108,19 @@ class Finisher(Generic[E]):
         self.counts.handled += good
         self._metrics.count("tagstream_events_handled_total", good, job=self._job.name)
 
-    def _attempt(self, events: Sequence[Received[E]]) -> int:
+    def _attempt(self, events: Gathered) -> int:
         """Handle and apply, again for lost compare-and-sets. Returns how many of ``events`` the handler gave up."""
         dead = 0
         attempts = 0
         redo = events
-        while redo:
+        while len(redo):
             with self._timed("handle"):
                 writes = self._retry(lambda: self._job.handle(redo))  # noqa: B023 - called before the next turn
             dead += self._publish(writes, events)
             with self._timed("apply"):
                 conflicts = self._apply(writes)
-            redo = _events_of(conflicts)
-            if redo:
+            redo = events.again(conflicts)
+            if conflicts:
                 self._metrics.count("tagstream_conflicts_total", len(conflicts), job=self._job.name)
                 attempts += 1
                 if attempts % CONFLICTS_BEFORE_PAUSE == 0:
@@ -125,20 +128,20 @@ class Finisher(Generic[E]):
                     self._pause(attempts // CONFLICTS_BEFORE_PAUSE, contended)
         return dead
 
-    def _publish(self, writes: Sequence[Write], events: Sequence[Received[E]]) -> int:
+    def _publish(self, writes: Sequence[Write], events: Gathered) -> int:
         """Publishes and dead letters, acknowledged. Returns how many of ``events`` are among the dead."""
-        given_up: set[tuple[int | None, int | None]] = set()
+        given_up: set[tuple[int, int]] = set()
         published = 0
         for write in writes:
             if isinstance(write, Publish):
                 published += 1
                 self._produce(write.topic, write.key.encode(), encode(write.event), version_headers(write.event))
             elif isinstance(write, GiveUp):
-                given_up.add((write.message.partition(), write.message.offset()))
+                given_up.add((write.message.partition() or 0, write.message.offset() or 0))
                 self._bury(write.message, Failure(write.reason, write.detail, self._job.name))
         if published or given_up:
             self._flush()
-        return sum((e.partition, e.offset) in given_up for e in events) if given_up else 0
+        return sum(events.holds(partition, offset) for partition, offset in given_up)
 
     def _apply(self, writes: Sequence[Write]) -> list[PutProfile]:
         conflicts: list[PutProfile] = []
@@ -217,9 +220,3 @@ class Finisher(Generic[E]):
             if self._stop.requested or self.abandon:
                 raise Abandoned
             time.sleep(min(left, 0.1))
-
-
-def _events_of(conflicts: Sequence[PutProfile]) -> list[Received[Any]]:
-    """The events behind refused writes, each once, in offset order."""
-    found = {(e.source, e.partition, e.offset): e for put in conflicts for e in put.events}
-    return [found[at] for at in sorted(found)]

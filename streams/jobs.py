@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -12,10 +12,11 @@ from msgspec import Struct
 
 from schemas.errors import TagStreamError
 from schemas.events import Event
-from schemas.records import Received
 from schemas.settings import Settings
 from schemas.topics import Topic
 from schemas.writes import Write
+from streams.filling import Events
+from streams.roles import Gathered
 
 E = TypeVar("E", bound=Event)
 
@@ -26,14 +27,17 @@ class Job(Struct, Generic[E], frozen=True, kw_only=True):
     ``handle`` may raise ``Transient`` (called again later), ``PoisonBatch`` or ``InvalidEvent`` (called again with halves). It is called
     from one thread, never twice at a time, and it must not apply anything itself. An empty ``group`` becomes ``tagstream-<name>``, within
     the namespace.
+
+    ``handle`` gets what ``gather`` made and the events were added to: by default ``Sequence[Received[E]]``.
     """
 
     name: str
     topic: Topic
-    handle: Callable[[Sequence[Received[E]]], list[Write]]
+    handle: Callable[[Any], list[Write]]
     batch_size: int
     batch_age_s: float
     group: str = ""
+    gather: Callable[[], Gathered] = Events
 
     def group_id(self, namespace: str = "") -> str:
         """The consumer group's id."""

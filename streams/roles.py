@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct, field
 
-from schemas.records import Headers, Message
+from schemas.records import Headers, Message, Received
 from schemas.writes import PutProfile
 
 
@@ -27,6 +27,30 @@ class Store(Protocol):
     accepts: tuple[type[Any], ...]
 
     def apply(self, writes: Sequence[Any]) -> Applied: ...
+
+
+class Gathered(Protocol):
+    """A batch's events. ``streams.filling.Events`` keeps them as they came; a job may have a more compact form of its own."""
+
+    def __len__(self) -> int:
+        """How many events were added and not dropped."""
+        ...
+
+    def add(self, chunk: Sequence[Received[Any]]) -> None:
+        """Takes events in, in the order of their offsets within each partition; nothing of ``chunk`` need be kept."""
+        ...
+
+    def drop(self, partitions: set[int]) -> None:
+        """Leaves out what came from these partitions."""
+        ...
+
+    def again(self, conflicts: Sequence[PutProfile]) -> "Gathered":
+        """The part to be handled again because these writes were refused."""
+        ...
+
+    def holds(self, partition: int, offset: int) -> bool:
+        """Whether a record is among the batch's."""
+        ...
 
 
 class Publisher(Protocol):

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from models.profile import pack_tags, rules_of
-from models.profile_update import apply_actions, group_actions, pack_append
+from models.profile_batch import ProfileBatch, pack_notes
+from models.profile_update import Known, apply_actions, pack_append
 from recall.profiles import ROUND_BYTES, MemoryProfiles, RedisProfiles
 from recall.redis_client import redis_client
 from recall.stores import Held, Profiles
@@ -29,18 +30,24 @@ def received(offset: int, action: Action = "click") -> Received[Interaction]:
     return Received(event, "interactions@1", 0, offset, MemoryMessage(topic="interactions", partition=0, offset=offset, value=b"{}"))
 
 
+def batch_of(offset: int) -> tuple[ProfileBatch, Known]:
+    batch = ProfileBatch(RULES)
+    batch.add([received(offset)])
+    return batch, Known(TAGS, pack_notes(batch.notes, TAGS), batch.originals)
+
+
 def acted(record: ProfileRecord, offset: int) -> ProfileRecord:
-    grouped = group_actions([received(offset)], TAGS, RULES)
-    for place, readers in grouped.places.items():
-        apply_actions(record, place, readers["u"], TAGS, RULES)
+    batch, known = batch_of(offset)
+    for place, readers in batch.places.items():
+        apply_actions(record, place, readers["u"], known, RULES)
     return record
 
 
 def put_append(profiles: Profiles, user_id: str, offset: int) -> PutProfile:
     version, head = profiles.heads([user_id])[user_id]
-    grouped = group_actions([received(offset)], TAGS, RULES)
-    ((place, readers),) = grouped.places.items()
-    packed = pack_append(head, place, readers["u"], tagged=True)
+    batch, known = batch_of(offset)
+    ((place, readers),) = batch.places.items()
+    packed = pack_append(head, place, readers["u"], known.notes)
     assert packed
     return PutProfile(user_id, version, ProfileRecord(head), [], packed)
 

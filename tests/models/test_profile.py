@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.profile import Rules, acted_on, actions_behind, history_at, pack_tags, rules_of, scores_at
+from models.profile_batch import ProfileBatch, pack_notes
 from models.profile_facts import FORGOTTEN_KEPT, STAMPS_KEPT
-from models.profile_update import SOURCES_KEPT, Outcome, apply_actions, group_actions, open_profile, pack_append, waiting_in
+from models.profile_update import SOURCES_KEPT, Known, Outcome, apply_actions, open_profile, pack_append, waiting_in
 from schemas.events import Action, Interaction, Tag
 from schemas.records import Received
 from schemas.settings import Settings
@@ -56,17 +57,19 @@ def opened(log: Log, tags: Mapping[str, Sequence[str]], chosen: Settings = EXACT
 
 def apply_events(record: ProfileRecord, log: Log, tags: Mapping[str, bytes], rules: Rules) -> Outcome:
     """Applies a log of one reader by the short way where it is open; without events what waits is resolved all the same."""
-    grouped = group_actions(log, tags, rules)
-    tagged = not grouped.untagged
+    batch = ProfileBatch(rules)
+    batch.add(log)
+    known = Known(tags, pack_notes(batch.notes, tags), batch.originals)
+    bare = known.notes.keys() - tags.keys()
     total = Outcome()
-    for place, readers in (grouped.places or {f"{SOURCE}/0": {"u": []}}).items():
-        mine = readers["u"]
-        if mine and grouped.ordered and (packed := pack_append(record.head, place, mine, tagged=tagged)) is not None:
-            record.tail += packed
-            total.applied += len(mine) // 2 if packed else 0
-            total.skipped += 0 if packed else len(mine) // 2
+    for place, readers in (batch.places or {f"{SOURCE}/0": {}}).items():
+        mine = readers.get("u", [])
+        if mine and batch.ordered and (appended := pack_append(record.head, place, mine, known.notes, bare)) is not None:
+            record.tail += appended
+            total.applied += len(mine) // 3 if appended else 0
+            total.skipped += 0 if appended else len(mine) // 3
             continue
-        done = apply_actions(record, place, mine, tags, rules)
+        done = apply_actions(record, place, mine, known, rules)
         total.applied += done.applied
         total.skipped += done.skipped
         total.given_up += done.given_up
