@@ -77,6 +77,10 @@ class Tower(nn.Module):
         mixed: Tensor = self.tags_alone(features.tags) + self.dense(features.dense)
         if self.history is not None and features.history is not None:
             mixed = mixed + _summed(self.history, features.history)
+        return self.finish(mixed)
+
+    def finish(self, mixed: Tensor) -> Tensor:
+        """The layers behind the summed input, (B, width) to unit vectors (B, dimension)."""
         raw = mixed + self.second(functional.relu(self.first(mixed)))
         radius = self.shape.radius
         if self.history is not None or not radius:

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from models.closed_form import Smoothing
+from models.tag_content import ContentSpec
 from offline.recall_baselines import bm25, idf, tag_index, tfidf_cosine, vector_cosine
-from offline.recall_content import ContentSpec, build_content
+from offline.recall_content import build_content
 from offline.recall_linear import Linear, LinearSpec, fit_linear, fit_task_smoothing
 from offline.recall_metrics import Ranker, Scores, judge_scores
 from offline.recall_task import Task, within
@@ -67,7 +68,7 @@ class Trial(NamedTuple):
         return float((half[0] + whole[0] + double[0]) / 3 + NDCG_SHARE * whole[1])
 
 
-def choose(task: Task, tag_vectors: Vectors, k: int, seed: int, say: Say) -> Chosen:
+def choose(task: Task, tag_vectors: Vectors, k: int, seed: int, say: Say, *, among: frozenset[str] | None = None) -> Chosen:
     """Chooses for one task; the defaults where it is too small to hold notes out of.
 
     Args:
@@ -75,6 +76,7 @@ def choose(task: Task, tag_vectors: Vectors, k: int, seed: int, say: Say) -> Cho
         k: length of the ranking that is to be good.
         seed: which notes are pseudo-cold, and the training's.
         say: takes a line of progress.
+        among: the channels that the merge may have; all by default.
     """
     chosen = Chosen()
     try:
@@ -88,6 +90,7 @@ def choose(task: Task, tag_vectors: Vectors, k: int, seed: int, say: Say) -> Cho
     found = {"linear": trial.scores(linear.ranker())}
     chosen, found["two_tower"] = _choose_epochs(trial, chosen, linear, found["linear"])
     found |= {name: trial.scores(ranker) for name, ranker in heuristics(pseudo, tag_vectors).items()}
+    found = {name: scores for name, scores in found.items() if among is None or name in among}
     weights, worth = choose_weights({name: standardise(scores) for name, scores in found.items()}, trial.worth)
     say(f"merge {worth:.4f} with {weights}")
     seen = {name: round(trial.worth(scores), 4) for name, scores in found.items()} | {"merge": round(worth, 4)}

@@ -7,6 +7,7 @@ from schemas.commands import LateGroup
 COMMANDS = {
     "dataset": "offline.convert_dataset:dataset",
     "evaluate-recall": "offline.evaluate_recall:evaluate_recall",
+    "towers": "offline.export_spaces:towers",
     "sweep-recall": "offline.sweep_recall:sweep_recall",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
 }

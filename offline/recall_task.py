@@ -74,6 +74,20 @@ def make_task(data: RecallData, protocol: Protocol, seed: int = SPLIT_SEED, acti
     return _time(data, rows)
 
 
+def whole_task(data: RecallData, protocol: Protocol) -> Task:
+    """All of a dataset as training: every note is warm, no candidates, no queries. For ``within`` and for training what is to serve.
+
+    Raises:
+        BadSetting: when no note has tags.
+    """
+    if not any(data.tags):
+        raise BadSetting(f"{data.name}: no note has tags; add the field tags to notes.jsonl or use --tags handbook")
+    content = tag_content(data, DOCUMENTS_MIN, DOCUMENTS_MAX_SHARE) if protocol == "random" else tag_content(data, 1, 1.0)
+    training = np.flatnonzero(data.actions.undone_at == FOREVER)
+    none, history = np.zeros(0, np.int64), _matrix(data, training)
+    return Task(data, protocol, content, np.arange(len(data.notes)), none, training, history, history[none], history[none][:, none], none)
+
+
 def within(task: Task, seed: int = 0) -> Task:
     """A task of the same kind out of ``task``'s training actions alone: some of its warm notes are pseudo-cold."""
     return make_task(task.data, task.protocol, seed, task.training)

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from scipy import sparse
 
+from models.tag_content import ContentSpec
 from offline.recall_baselines import encode_tags
-from offline.recall_content import ContentSpec, build_content
+from offline.recall_content import build_content
 from offline.recall_linear import Linear, LinearSpec, fit_linear
 from offline.recall_metrics import judge
 from offline.recall_task import make_task

@@ -1,0 +1,125 @@
+"""What a note's tags say about it, as the features that the closed form and the towers share: one piece of code for training and serving.
+
+Sparse: tf-idf of known tags, and of all other tags in hashed columns behind them, rows at length 1. Dense: the idf-weighted mean of the
+tags' encoder vectors, centred on the notes it was fitted to, then a constant and the logarithm of the number of tags.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.closed_form import Content, Dense
+from models.roles import TagEncoder
+from models.towers import tag_ids
+
+POOLING_POWER = 1.5
+TAGS_MAX = 12_000
+CONTENT_FILE = "content.json"
+
+
+class ContentSpec(Struct, frozen=True):
+    """``idf_power``: of the sparse part. ``semantic``, ``static``: factors of the encoder part and of the constants, beside a sparse part
+    of length 1. ``buckets``: hashed columns for tags without one of their own. ``tags_max``: tags with a column, the most used."""
+
+    idf_power: float = 1.0
+    semantic: float = 1.0
+    static: float = 1.0
+    buckets: int = 256
+    tags_max: int = TAGS_MAX
+
+
+class TagContent(Struct, frozen=True):
+    """Fitted features. ``columns``: tags with a column of their own. ``rarity``: ln(N / df) by tag; ``rarest`` is that of a tag never seen.
+    ``centre``: mean of the pooled encoder vectors. ``number``: mean of log(1 + number of tags)."""
+
+    spec: ContentSpec
+    columns: dict[str, int]
+    rarity: dict[str, float]
+    rarest: float
+    centre: list[float]
+    number: float
+
+    @property
+    def width(self) -> int:
+        """Sparse columns."""
+        return len(self.columns) + self.spec.buckets
+
+    def of_notes(self, notes: Sequence[Sequence[str]], encoder: TagEncoder) -> Content:
+        """Content of notes given by their tags; a row never depends on the other notes, one without tags holds the constant alone."""
+        texts = list(dict.fromkeys(text for tags in notes for text in tags))
+        place = {text: number for number, text in enumerate(texts)}
+        distinct = [list(dict.fromkeys(place[text] for text in tags)) for tags in notes]
+        indptr = np.cumsum([0, *map(len, distinct)])
+        indices = np.array([number for tags in distinct for number in tags], np.int64)
+        counts = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(notes), len(texts)))
+        vectors = encoder.encode([readable(text) for text in texts]) if texts else np.zeros((0, encoder.dimension), np.float32)
+        return self.of_counts(counts, texts, vectors)
+
+    def of_counts(self, counts: Any, texts: Sequence[str], vectors: Dense) -> Content:
+        """The same from a sparse matrix (notes, texts) and the texts' encoder vectors (texts, dimension)."""
+        spec = self.spec
+        rarity = np.array([self.rarity.get(text, self.rarest) for text in texts], np.float32)
+        columns = np.array(tag_ids(texts, self.columns, spec.buckets), np.int64)
+        place = sparse.csr_matrix((rarity**spec.idf_power, (np.arange(len(texts)), columns)), shape=(len(texts), self.width))
+        tags = counts @ place
+        lengths = np.sqrt(np.asarray(tags.multiply(tags).sum(axis=1)).ravel())
+        tags = (sparse.diags(1.0 / np.maximum(lengths, 1e-12)) @ tags).tocsr().astype(np.float32)
+        dense = pooled(counts, rarity, vectors)
+        tagged = np.diff(counts.indptr) > 0
+        dense[tagged] -= np.array(self.centre, np.float32)
+        number = np.log1p(np.diff(counts.indptr))
+        static = np.stack([np.ones(len(number)), number / max(self.number, 1e-9)], axis=1)
+        return Content(tags, np.hstack([spec.semantic * dense, spec.static * static]).astype(np.float32))
+
+    def save(self, directory: Path) -> None:
+        """Writes ``content.json``."""
+        (directory / CONTENT_FILE).write_bytes(msgspec.json.encode(self))
+
+
+def load_content(directory: Path) -> TagContent:
+    """What ``TagContent.save`` wrote."""
+    return msgspec.json.decode((directory / CONTENT_FILE).read_bytes(), type=TagContent)
+
+
+def fit_content(counts: Any, texts: Sequence[str], vectors: Dense, warm: NDArray[np.int64], spec: ContentSpec) -> TagContent:
+    """Fits to notes, a sparse matrix (notes, texts) of ones.
+
+    Args:
+        vectors: encoder vectors of ``texts``, (texts, dimension).
+        warm: rows of the notes that are learned from; they give columns, centre and mean number. Rarity is that among all notes.
+    """
+    on_warm = np.bincount(counts[warm].indices, minlength=len(texts))
+    on_all = np.bincount(counts.indices, minlength=len(texts))
+    useful = np.flatnonzero((on_warm > 0) & (on_all > 1))
+    kept = np.sort(useful[np.argsort(-on_warm[useful], kind="stable")[: spec.tags_max]])
+    total = max(int((np.diff(counts.indptr) > 0).sum()), 1)
+    rarity = np.log(np.maximum(total / np.maximum(on_all, 1), 1.0)).astype(np.float32)
+    tagged = np.diff(counts.indptr) > 0
+    used = warm[tagged[warm]]
+    rows = pooled(counts, rarity, vectors)[used if len(used) else warm]
+    return TagContent(
+        spec,
+        {texts[column]: at for at, column in enumerate(kept)},
+        dict(zip(texts, rarity.tolist(), strict=True)),
+        float(np.log(total)),
+        rows.mean(axis=0).tolist() if len(rows) else [0.0] * vectors.shape[1],
+        float(np.log1p(np.diff(counts.indptr))[warm].mean()) if len(warm) else 1.0,
+    )
+
+
+def pooled(counts: Any, rarity: NDArray[np.float32], vectors: Dense) -> Dense:
+    """Weighted means of tag vectors at length 1, (notes, dimension); 0 for a note without tags."""
+    mean = counts @ (rarity[:, None] ** POOLING_POWER * vectors)
+    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+    return np.asarray(mean, np.float32)
+
+
+def readable(text: str) -> str:
+    """A tag as the encoder reads it: underscores and hyphens are spaces."""
+    return " ".join(text.replace("_", " ").replace("-", " ").split()) or text

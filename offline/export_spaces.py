@@ -1,0 +1,208 @@
+"""``tagstream offline towers``: what is trained offline becomes what is served, as directories that ``tagstream bundle build`` takes.
+
+``export`` fits the linear channel and the two towers to a dataset and writes ``linear/``, ``two_tower/`` (``models/spaces.py`` loads them)
+and ``merge.json``, the weights of the channels chosen on pseudo-cold notes among those that serve. ``evaluate`` measures the written
+directories, not the objects that they came from, on the notes held out.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from models.linear_space import LinearCard, linear_tables
+from models.roles import ActedNote, Space, TagEncoder
+from models.spaces import load_space
+from models.tag_content import TagContent
+from models.two_tower_space import NOTES_FILE, TowerCard, export_towers
+from offline import recall_baselines as baselines
+from offline.choose_recall import Chosen, choose, heuristics, standardise
+from offline.recall_content import build_content
+from offline.recall_data import load_dataset
+from offline.recall_linear import Linear, fit_linear
+from offline.recall_metrics import Ranker, judge, summarise
+from offline.recall_task import Protocol, Task, make_task, whole_task
+from offline.train_towers import Towers, train_towers
+from schemas.commands import LateGroup
+from schemas.errors import BadSetting
+
+COMMANDS = {"export": "offline.export_spaces:export", "evaluate": "offline.export_spaces:evaluate"}
+SERVED = ("linear", "two_tower", "tag_index_idf")
+DIMENSION = 768
+FIT_FILE = "fit.json"
+
+
+@click.group(cls=LateGroup, table=COMMANDS)
+def towers() -> None:
+    """Trains the learned channels and writes them as they serve.
+
+    Example: tagstream offline towers export data/notes-and-interactions --out runs/spaces
+    """
+
+
+def write_spaces(task: Task, encoder: TagEncoder, chosen: Chosen, out: Path, *, dimension: int = DIMENSION, seed: int = 0) -> None:
+    """Fits both channels to a task's training actions and writes them under ``out``, which must not exist; complete or not at all."""
+    tag_vectors = baselines.encode_tags(task, encoder)
+    content, fitted = build_content(task, tag_vectors, chosen.content)
+    linear = fit_linear(task, content, chosen.linear)
+    trained = train_towers(linear, chosen.tower, seed)
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    _write_linear(linear, fitted, encoder, unfinished / "linear", dimension=dimension, seed=seed)
+    _write_towers(trained, fitted, task, encoder, unfinished / "two_tower")
+    weights = {name: weight for name, weight in chosen.weights.items() if name in SERVED}
+    (unfinished / "merge.json").write_text(json.dumps({"weights": weights}))
+    unfinished.rename(out)
+
+
+def _write_linear(linear: Linear, fitted: TagContent, encoder: TagEncoder, directory: Path, *, dimension: int, seed: int) -> None:
+    directory.mkdir(parents=True)
+    item_map = linear.item_map(dimension - 1, seed)
+    tables, radius = linear_tables(linear.content.rows(linear.task.warm), item_map, linear.smoothing)
+    for name, table in tables.items():
+        np.save(directory / f"{name}.npy", table)
+    _write_notes(linear.task, fitted, directory)
+    smoothing = linear.smoothing
+    card = LinearCard("linear", "linear", item_map.shape[1] + 1, "", encoder.version, smoothing.own, smoothing.near, radius)
+    _write_card(card, directory)
+
+
+def _write_towers(trained: Towers, fitted: TagContent, task: Task, encoder: TagEncoder, directory: Path) -> None:
+    directory.mkdir(parents=True)
+    export_towers(trained.reader.cpu(), trained.note.cpu(), directory)
+    _write_notes(task, fitted, directory)
+    dimension = trained.note.shape.dimension
+    _write_card(TowerCard("two_tower", "two_tower", dimension, "", encoder.version, trained.own), directory)
+
+
+def _write_notes(task: Task, fitted: TagContent, directory: Path) -> None:
+    fitted.save(directory)
+    (directory / NOTES_FILE).write_bytes(msgspec.json.encode([task.data.notes[row] for row in task.warm]))
+
+
+def _write_card(card: LinearCard | TowerCard, directory: Path) -> None:
+    """``space.json``; the version is a hash over the other files."""
+    hashed = hashlib.blake2b(msgspec.json.encode(card), digest_size=8)
+    for path in sorted(directory.iterdir()):
+        with path.open("rb") as opened:
+            hashed.update(path.name.encode() + hashlib.file_digest(opened, "blake2b").digest())
+    (directory / "space.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(card, version=hashed.hexdigest())))
+
+
+def space_ranker(task: Task, space: Space) -> Ranker:
+    """Scores of the task's candidates by a written space: notes by their tags, readers by their histories, as online."""
+    tags = [[text for text in task.data.tags[note] if text in set_of(task)] for note in task.cold]
+    notes = space.notes(tags)
+
+    def rank(profiles: Any) -> NDArray[np.float32]:
+        return np.asarray(space.readers(histories_of(task, profiles)) @ notes.T, np.float32)
+
+    return rank
+
+
+def set_of(task: Task) -> frozenset[str]:
+    """The tags that the task's protocol keeps."""
+    return frozenset(task.content.texts)
+
+
+def histories_of(task: Task, profiles: Any) -> list[list[ActedNote]]:
+    """Profiles, sparse (readers, notes), as the histories that are read online."""
+    kept = set_of(task)
+    histories = []
+    for row in range(profiles.shape[0]):
+        mine = slice(profiles.indptr[row], profiles.indptr[row + 1])
+        histories.append(
+            [
+                ActedNote(task.data.notes[note], float(weight), [text for text in task.data.tags[note] if text in kept])
+                for note, weight in zip(profiles.indices[mine], profiles.data[mine], strict=True)
+            ]
+        )
+    return histories
+
+
+def evaluate_spaces(task: Task, directory: Path, encoder: TagEncoder, k: int) -> dict[str, Any]:
+    """Figures of written spaces, and of their merge with the weights beside them, on a task's cold notes."""
+    rankers = {name: space_ranker(task, load_space(directory / name, encoder)) for name in ("linear", "two_tower")}
+    rankers |= {"tag_index_idf": heuristics(task, baselines.encode_tags(task, encoder))["tag_index_idf"]}
+    weights: Mapping[str, float] = json.loads((directory / "merge.json").read_text())["weights"]
+
+    def merged(profiles: Any) -> NDArray[np.float32]:
+        parts = [np.float32(weight) * standardise(rankers[name](profiles)) for name, weight in weights.items()]
+        return np.asarray(np.sum(parts, axis=0), np.float32)
+
+    rankers["merge"] = merged
+    return {name: summarise(judge(ranker, task, k), task.reader, k) for name, ranker in rankers.items()}
+
+
+DIRECTORY = click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+PROTOCOL = click.option("--protocol", type=click.Choice(["random", "time"]), help="Which notes are cold; as in evaluate-recall.")
+
+
+@click.command(epilog="Example: tagstream offline towers export data/citeulike-a --out runs/spaces")
+@DIRECTORY
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to write linear/, two_tower/ and merge.json.")
+@click.option("--hold-out", is_flag=True, help="Leave the protocol's cold notes out of training, to evaluate what is written.")
+@PROTOCOL
+@click.option("--choose/--no-choose", "choosing", default=True, show_default=True, help="Choose settings on pseudo-cold notes.")
+@click.option("--dimension", type=click.IntRange(min=2), default=DIMENSION, show_default=True, help="Of the linear channel's vectors.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the training, and which notes are pseudo-cold.")
+def export(*, directory: Path, out: Path, hold_out: bool, protocol: Protocol | None, choosing: bool, dimension: int, seed: int) -> None:
+    """Train the linear channel and the two towers on a dataset, and write them as they serve.
+
+    DIRECTORY holds a dataset in any layout of evaluate-recall.
+    """
+    from models.encoder import load_tag_encoder
+    from schemas.settings import load
+
+    if out.exists():
+        raise BadSetting(f"--out: {out} exists; name a new directory or remove it")
+    console = Console(stderr=True)
+    encoder = load_tag_encoder(load())
+    data = load_dataset(directory)
+    asked = protocol or _protocol_of(data.name)
+    task = make_task(data, asked) if hold_out else whole_task(data, asked)
+    console.print(f"{data.name}: {len(task.training)} actions on {len(task.warm)} notes, {len(task.cold)} notes held out", highlight=False)
+    chosen = Chosen()
+    if choosing:
+        vectors = baselines.encode_tags(task, encoder)
+        chosen = choose(task, vectors, 50, seed, lambda line: console.print(line, highlight=False), among=frozenset(SERVED))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_spaces(task, encoder, chosen, out, dimension=dimension, seed=seed)
+    (out / FIT_FILE).write_bytes(msgspec.json.encode({"dataset": data.name, "protocol": asked, "held_out": hold_out, "chosen": chosen}))
+    console.print(f"written: {out}/linear, {out}/two_tower, {out}/merge.json", highlight=False)
+
+
+@click.command(epilog="Example: tagstream offline towers evaluate data/citeulike-a runs/spaces --json")
+@DIRECTORY
+@click.argument("spaces", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--k", type=click.IntRange(min=1), default=50, show_default=True, help="Length of the ranking looked at.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def evaluate(directory: Path, spaces: Path, k: int, as_json: bool) -> None:
+    """Measure written spaces on the notes that were held out of their training."""
+    from models.encoder import load_tag_encoder
+    from schemas.settings import load
+
+    fit = json.loads((spaces / FIT_FILE).read_text())
+    data = load_dataset(directory)
+    if not fit["held_out"] or fit["dataset"] != data.name:
+        raise BadSetting(f"SPACES: {spaces} was trained on all of {fit['dataset']}; export with --hold-out from {directory}")
+    task = make_task(data, fit["protocol"])
+    report = {"dataset": data.name, "protocol": fit["protocol"], "methods": evaluate_spaces(task, spaces, load_tag_encoder(load()), k)}
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    for name, row in report["methods"].items():
+        low, high = row[f"recall@{k}_ci95"]
+        click.echo(f"{name:14} recall@{k} {row[f'recall@{k}']:.3f} [{low:.3f}, {high:.3f}]")
+
+
+def _protocol_of(dataset: str) -> Protocol:
+    return "time" if dataset == "movielens-tmdb" else "random"
