@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from recall.milvus_client import milvus_client
+from recall.note_collections import KINDS, Place
 from recall.note_index import MemoryNoteIndex, MilvusNoteIndex, now_ms, window_filter
 from recall.stores import NoteIndex, Window
-from recall.tag_collections import FRESH, MAIN
 from schemas.errors import BundleMismatch, PoisonBatch, Transient
-from schemas.keys import collection, note_key
+from schemas.keys import note_key
 from schemas.writes import DropVector, PutVector
 
 DIMENSION = 8
@@ -60,10 +60,10 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 def drop_collections(settings: Any, *bundles: str) -> None:
     client = milvus_client(settings)
-    for kind in (MAIN, FRESH):
-        client.drop_alias(collection(settings.namespace, kind), timeout=10)
+    for kind in KINDS:
+        client.drop_alias(Place(settings.namespace, kind=kind).alias, timeout=10)
         for bundle in bundles:
-            client.drop_collection(collection(settings.namespace, kind, bundle), timeout=10)
+            client.drop_collection(Place(settings.namespace, kind=kind, bundle=bundle).name, timeout=10)
 
 
 @pytest.fixture(params=["memory", "milvus"])
@@ -74,8 +74,8 @@ def index(request: pytest.FixtureRequest) -> Iterator[NoteIndex]:
     index = request.getfixturevalue("shared")
     yield index
     client = milvus_client(index._settings)
-    for kind in (MAIN, FRESH):
-        name = collection(index._settings.namespace, kind, "b1")
+    for kind in KINDS:
+        name = Place(index._settings.namespace, kind=kind, bundle="b1").name
         client.delete(name, filter='pk != ""', timeout=10)
     assert until(lambda: nearest(index, 0), []) == []
 
@@ -226,8 +226,8 @@ def test_many_processes_may_create_at_once_and_bundles_stand_behind_one_alias(se
 
 def test_the_stored_row(shared: MilvusNoteIndex) -> None:
     shared.upsert([PutVector("row", "me", "shoes", NOW, 7, axis(0))])
-    for kind in (MAIN, FRESH):
-        name = collection(shared._settings.namespace, kind, "b1")
+    for kind in KINDS:
+        name = Place(shared._settings.namespace, kind=kind, bundle="b1").name
         rows = until(
             lambda name=name: milvus_client(shared._settings).get(name, ids=[note_key("row")], output_fields=["*"], timeout=10) != [], True
         )
