@@ -24,19 +24,22 @@ class HashingSpace:
 
     def notes(self, tags: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         rows = np.zeros((len(tags), self.dimension), np.float32)
-        for row, texts in zip(rows, tags, strict=True):
+        for number, texts in enumerate(tags):
             for text in texts:
-                row += np.random.default_rng(zlib.crc32(f"{self.name} {text}".encode())).standard_normal(self.dimension).astype(np.float32)
-            if (length := np.linalg.norm(row)) > 0:
-                row *= self._scale / length
+                rows[number] += self._direction(text)
+            if (length := np.linalg.norm(rows[number])) > 0:
+                rows[number] *= self._scale / length
         return rows
 
     def readers(self, histories: Sequence[Sequence[ActedNote]]) -> NDArray[np.float32]:
         rows = np.zeros((len(histories), self.dimension), np.float32)
-        for row, history in zip(rows, histories, strict=True):
+        for number, history in enumerate(histories):
             for one, vector in zip(history, self.notes([acted.tags for acted in history]), strict=True):
-                row += np.float32(one.weight) * vector
+                rows[number] += np.float32(one.weight) * vector
         return rows
+
+    def _direction(self, text: str) -> NDArray[np.float32]:
+        return np.random.default_rng(zlib.crc32(f"{self.name} {text}".encode())).standard_normal(self.dimension).astype(np.float32)
 
 
 def write_space(directory: Path, name: str, dimension: int = 16, version: str = "1", scale: float = 1.0) -> Path:
