@@ -66,6 +66,7 @@ def build_index_notes(settings: Settings, metrics: Metrics, stack: ExitStack) ->
 
     made = learned(settings)
     bundle = made.version
+    may_go_live(settings, bundle, made.identity)  # before collections are made that nobody would read
     notes = RedisNotes(redis_client(settings), Keys(settings.namespace, bundle))
     index = MilvusNoteIndex(settings, bundle, spaces=list(made.spaces))
     index.create(made.encoder.dimension, {name: space.dimension for name, space in made.spaces.items()})
@@ -134,11 +135,19 @@ def go_live(settings: Settings, bundle: str, parts: Identity) -> None:
         BundleMismatch: another one is live, so what this process would write no reader would see; or this one was announced with other
             parts.
     """
-    client = redis_client(settings)
-    name_parts(client, settings, bundle, parts)
-    live = activate_if_none(client, settings, bundle)
+    may_go_live(settings, bundle, parts)
+    live = activate_if_none(redis_client(settings), settings, bundle)
     if live != bundle:
         raise not_live(settings, live, bundle, parts)
+
+
+def may_go_live(settings: Settings, bundle: str, parts: Identity) -> None:
+    """Announces the bundle's parts; raises as ``go_live`` does."""
+    client = redis_client(settings)
+    live = active_bundle(client, settings)
+    if live not in (None, bundle):
+        raise not_live(settings, live, bundle, parts)
+    name_parts(client, settings, bundle, parts)
 
 
 def _observe_stage(metrics: Metrics, stage: str, seconds: float) -> None:
