@@ -16,6 +16,7 @@ COMMANDS = {
     "tag": "consumers.tag_file:tag",
     "profile": "recall.cli:profile",
     "recall": "recall.cli:recall",
+    "bundle": "recall.bundle_cli:bundle",
     "schemas": "schemas.cli:schemas",
     "settings": "schemas.cli:settings",
     "demo": "offline.show_demo:demo",

@@ -16,10 +16,10 @@ import numpy as np
 
 from benchmarks.report import Row
 from recall.milvus_client import milvus_client
+from recall.note_collections import FRESH, KINDS, Place
 from recall.note_index import BATCH_ROWS, HOUR_MS, MilvusNoteIndex, now_ms, window_filter
 from recall.stores import Window
-from recall.tag_collections import FRESH, MAIN
-from schemas.keys import collection, note_key
+from schemas.keys import note_key
 from schemas.settings import Settings, load
 from schemas.writes import PutVector
 
@@ -42,10 +42,10 @@ def run() -> list[Row]:
         puts = _puts(np.random.default_rng(11))
         return [*_upserts(settings, ours, client, puts), *_searches(settings, ours, client, puts)]
     finally:
-        for kind in (MAIN, FRESH):
-            client.drop_alias(collection(settings.namespace, kind), timeout=30)
+        for kind in KINDS:
+            client.drop_alias(Place(settings.namespace, kind=kind).alias, timeout=30)
             for bundle in ("ours", "raw"):
-                client.drop_collection(collection(settings.namespace, kind, bundle), timeout=30)
+                client.drop_collection(Place(settings.namespace, kind=kind, bundle=bundle).name, timeout=30)
 
 
 def _puts(rng: np.random.Generator) -> list[PutVector]:
@@ -57,7 +57,7 @@ def _puts(rng: np.random.Generator) -> list[PutVector]:
 
 
 def _upserts(settings: Settings, ours: MilvusNoteIndex, client: Any, puts: list[PutVector]) -> list[Row]:
-    names = [collection(settings.namespace, kind, "raw") for kind in (MAIN, FRESH)]
+    names = [Place(settings.namespace, kind=kind, bundle="raw").name for kind in KINDS]
     rows = [{**msgspec.structs.asdict(put), "pk": note_key(put.note_id)} for put in puts]
     batches = [slice(start, start + BATCH_ROWS) for start in range(0, NOTES, BATCH_ROWS)] * PASSES
 
@@ -93,7 +93,7 @@ def _upserts(settings: Settings, ours: MilvusNoteIndex, client: Any, puts: list[
 
 def _searches(settings: Settings, ours: MilvusNoteIndex, client: Any, puts: list[PutVector]) -> list[Row]:
     window = Window(now_ms() - 24 * HOUR_MS)
-    name, expression = collection(settings.namespace, FRESH, "ours"), window_filter(window)
+    name, expression = Place(settings.namespace, kind=FRESH, bundle="ours").name, window_filter(window)
     took: dict[str, list[float]] = {"ours": [], "raw": []}
     for put in puts[:SEARCHES]:
         query = np.stack([put.vector])

@@ -7,14 +7,14 @@ from typing import Any
 
 from consumers.recallable import RecallableWatch
 from consumers.stores import NoteStore, ProfileStore
-from models.roles import TagEncoder, Tagger
+from models.bundle import Identity, Learned
+from recall.live_bundle import not_live, same_as_live
 from recall.note_index import MilvusNoteIndex
 from recall.note_tags import RedisNoteTags
 from recall.notes import RedisNotes
-from recall.pointer import activate_if_none, active_bundle, name_encoder
+from recall.pointer import activate_if_none, active_bundle, name_parts
 from recall.profiles import RedisProfiles
 from recall.redis_client import redis_client
-from schemas.errors import BundleMismatch
 from schemas.keys import Keys
 from schemas.settings import Settings
 from schemas.topics import INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED
@@ -47,9 +47,9 @@ def build_tag_notes(settings: Settings, _metrics: Metrics, _stack: ExitStack) ->
     """Note events -> tagger -> note-tagged."""
     from consumers.tag_notes import TagNotes
 
-    tagger, encoder, bundle = learned(settings)
-    go_live(settings, bundle, encoder)
-    handler = TagNotes(tagger, bundle, NOTE_TAGGED.within(settings.namespace).name)
+    made = learned(settings)
+    go_live(settings, made.version, made.identity)
+    handler = TagNotes(made.tagger, made.version, NOTE_TAGGED.within(settings.namespace).name)
     job: Job[Any] = Job(
         name="tag-notes",
         topic=NOTE_EVENTS.within(settings.namespace),
@@ -61,21 +61,23 @@ def build_tag_notes(settings: Settings, _metrics: Metrics, _stack: ExitStack) ->
 
 
 def build_index_notes(settings: Settings, metrics: Metrics, stack: ExitStack) -> tuple[Job[Any], list[Store]]:
-    """Tagged notes -> tag encoder -> note records and tag index in Redis, vectors in Milvus."""
+    """Tagged notes -> tag encoder and learned spaces -> note records and tag index in Redis, vectors in Milvus."""
     from consumers.index_notes import IndexNotes, group_of
 
-    _tagger, encoder, bundle = learned(settings)
+    made = learned(settings)
+    bundle = made.version
+    may_go_live(settings, bundle, made.identity)  # before collections are made that nobody would read
     notes = RedisNotes(redis_client(settings), Keys(settings.namespace, bundle))
-    index = MilvusNoteIndex(settings, bundle)
-    index.create(encoder.dimension)
-    go_live(settings, bundle, encoder)
+    index = MilvusNoteIndex(settings, bundle, spaces=list(made.spaces))
+    index.create(made.encoder.dimension, {name: space.dimension for name, space in made.spaces.items()})
+    go_live(settings, bundle, made.identity)
     observe = partial(_observe_stage, metrics)
     watch = RecallableWatch(notes, index, observe)
     stack.callback(watch.close)
     job: Job[Any] = Job(
         name="index-notes",
         topic=NOTE_TAGGED.within(settings.namespace),
-        handle=IndexNotes(notes, encoder, bundle).handle,
+        handle=IndexNotes(notes, made.encoder, bundle, list(made.spaces.values())).handle,
         batch_size=settings.index_notes_batch,
         batch_age_s=settings.index_notes_batch_age_s,
         group=_within(settings, group_of(bundle)),
@@ -84,14 +86,21 @@ def build_index_notes(settings: Settings, metrics: Metrics, stack: ExitStack) ->
 
 
 def build_update_profiles(settings: Settings, _metrics: Metrics, _stack: ExitStack) -> tuple[Job[Any], list[Store]]:
-    """Interactions -> profile arithmetic -> reader records in Redis. Needs no model: it follows the live bundle where there is one."""
+    """Interactions -> profile arithmetic -> reader records in Redis. Needs no model: it follows the live bundle where there is one.
+
+    Raises:
+        BundleMismatch: the setting ``bundle`` names another one.
+    """
     from consumers.update_profiles import UpdateProfiles
 
     client = redis_client(settings)
     bundle = active_bundle(client, settings)
     if bundle is None:
-        _tagger, encoder, bundle = learned(settings)
-        go_live(settings, bundle, encoder)
+        made = learned(settings)
+        bundle = made.version
+        go_live(settings, bundle, made.identity)
+    elif settings.bundle:
+        same_as_live(settings, bundle)
     keys = Keys(settings.namespace, bundle)
     profiles = RedisProfiles(client, keys, settings.profile_cache)
     handler = UpdateProfiles(profiles, RedisNoteTags(client, keys), settings)
@@ -114,31 +123,33 @@ BUILDERS: dict[str, Callable[[Settings, Metrics, ExitStack], tuple[Job[Any], lis
 JOBS = tuple(BUILDERS)
 
 
-def learned(settings: Settings) -> tuple[Tagger, TagEncoder, str]:
-    """Tagger, tag encoder and the version of the bundle they make."""
-    from models.build import build_tagger
-    from models.bundle import bundle_version
-    from models.encoder import load_tag_encoder
+def learned(settings: Settings) -> Learned:
+    """Everything learned, from the bundle directory of the settings or as they make it."""
+    from models.bundle import load_learned
 
-    encoder = load_tag_encoder(settings)
-    tagger = build_tagger(settings, encoder)
-    return tagger, encoder, bundle_version(tagger, encoder)
+    return load_learned(settings)
 
 
-def go_live(settings: Settings, bundle: str, encoder: TagEncoder) -> None:
+def go_live(settings: Settings, bundle: str, parts: Identity) -> None:
     """Makes the bundle the live one where there is none.
 
     Raises:
-        BundleMismatch: another one is live, so what this process would write no reader would see.
+        BundleMismatch: another one is live, so what this process would write no reader would see; or this one was announced with other
+            parts.
     """
-    client = redis_client(settings)
-    name_encoder(client, settings, bundle, encoder.version)
-    live = activate_if_none(client, settings, bundle)
+    may_go_live(settings, bundle, parts)
+    live = activate_if_none(redis_client(settings), settings, bundle)
     if live != bundle:
-        raise BundleMismatch(
-            f"bundle {live} is live under namespace {settings.namespace!r}, but handbook, tagger and encoder here make {bundle}; "
-            "restore them, or set TAGSTREAM_NAMESPACE to build the new one beside it"
-        )
+        raise not_live(settings, live, bundle, parts)
+
+
+def may_go_live(settings: Settings, bundle: str, parts: Identity) -> None:
+    """Announces the bundle's parts; raises as ``go_live`` does."""
+    client = redis_client(settings)
+    live = active_bundle(client, settings)
+    if live not in (None, bundle):
+        raise not_live(settings, live, bundle, parts)
+    name_parts(client, settings, bundle, parts)
 
 
 def _observe_stage(metrics: Metrics, stage: str, seconds: float) -> None:

@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 
 from models.pooling import note_vector
-from models.roles import TagEncoder
+from models.roles import Space, TagEncoder
 from recall.notes import supersedes
 from recall.stores import Notes, Vector
 from schemas.errors import PoisonBatch
 from schemas.events import NoteTagged
 from schemas.records import Received
 from schemas.stored import NoteRecord
-from schemas.writes import DropVector, PutNote, PutVector, Skip, Write
+from schemas.writes import TAG_SPACE, DropVector, PutNote, PutVector, Skip, Write
 
 log = logging.getLogger(__name__)
 _canonical = msgspec.json.Encoder(order="deterministic").encode
@@ -38,16 +38,19 @@ class IndexNotes:
         notes: records that decide which event is newer.
         encoder: the bundle's tag encoder.
         bundle: the bundle version these stores belong to.
+        spaces: the bundle's learned spaces.
     """
 
-    def __init__(self, notes: Notes, encoder: TagEncoder, bundle: str) -> None:
+    def __init__(self, notes: Notes, encoder: TagEncoder, bundle: str, spaces: Sequence[Space] = ()) -> None:
         self._notes = notes
         self._encoder = encoder
         self._bundle = bundle
+        self._spaces = spaces
         self._foreign: set[str] = set()
 
     def handle(self, batch: Sequence[Received[NoteTagged]]) -> list[Write]:
-        """``PutNote`` per event that is not stale, then one ``PutVector`` or ``DropVector`` per note for the event that won.
+        """``PutNote`` per event that is not stale, then per note, for the event that won, a ``PutVector`` in
+        every space or one ``DropVector``.
 
         A redelivery is written again, so that what a crash left half done is completed.
 
@@ -70,20 +73,24 @@ class IndexNotes:
         return writes + self._vectors(list(winners.values()))
 
     def _vectors(self, events: Sequence[NoteTagged]) -> list[Write]:
-        """The vector of each note; all distinct tag texts of the batch are encoded in one call."""
+        """The vectors of each note; all distinct tag texts of the batch are encoded in one call, and each space maps it in one."""
         texts = sorted({tag.text for event in events for tag in event.tags if not event.deleted})
         encoded: dict[str, Vector] = dict(zip(texts, self._encoder.encode(texts), strict=True)) if texts else {}
-        writes: list[Write] = []
-        for event in events:
-            if event.deleted or not event.tags:
-                writes.append(DropVector(event.note_id))
-                continue
+        writes: list[Write] = [DropVector(event.note_id) for event in events if event.deleted or not event.tags]
+        live = [event for event in events if event.tags and not event.deleted]
+        for event in live:
             rows = np.stack([encoded[tag.text] for tag in event.tags])
             try:
                 vector = note_vector(rows, [tag.confidence for tag in event.tags], [tag.rank for tag in event.tags])
             except ValueError as error:
                 raise PoisonBatch(f"note {event.note_id!r}: {error}") from None
-            writes.append(PutVector(event.note_id, event.author_id, event.category, event.published_at, event.occurred_at, vector))
+            writes.append(_put(event, vector, TAG_SPACE))
+        tags = [[tag.text for tag in sorted(event.tags, key=lambda tag: tag.rank)] for event in live]
+        for space in self._spaces if live else ():
+            for event, vector in zip(live, space.notes(tags), strict=True):
+                if not np.isfinite(vector).all():
+                    raise PoisonBatch(f"note {event.note_id!r}: its vector in space {space.name} is not finite")
+                writes.append(_put(event, vector, space.name))
         return writes
 
     def _ours(self, event: NoteTagged) -> bool:
@@ -95,6 +102,10 @@ class IndexNotes:
                 "note-tagged holds notes of bundle %s; they are left to its own group, this one indexes %s", event.bundle, self._bundle
             )
         return False
+
+
+def _put(event: NoteTagged, vector: Vector, space: str) -> PutVector:
+    return PutVector(event.note_id, event.author_id, event.category, event.published_at, event.occurred_at, vector, space)
 
 
 def record_of(event: NoteTagged) -> NoteRecord:

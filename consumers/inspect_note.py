@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from models.roles import TagEncoder
 from recall.filters import MEANING
+from recall.learned_channels import choose
 from recall.merge import Candidate
 from recall.note_index import now_ms
 from recall.query import NO_BUNDLE, Query, Recalled, RecallStores, filter_all, prepare, recall
@@ -180,7 +181,8 @@ def why_not(note_id: str, query: Query, stores: RecallStores, encoder: TagEncode
     everything = recall(replace(query, k=max(K_LARGE, query.k)), stores, encoder)
     ranks = {one.note_id: (rank, one.score) for rank, one in enumerate(everything.results, start=1)}
     if note_id not in ranks:
-        return [*lines, WhyNot("not_proposed", f"no channel of {', '.join(query.channels)} proposes it")]
+        names = [channel.name for channel in choose(query.channels, stores.spaces, stores.weights)]
+        return [*lines, WhyNot("not_proposed", f"no channel of {', '.join(names)} proposes it")]
     rank, score = ranks[note_id]
     last = f"; number {len(asked.results)} has {asked.results[-1].score:.3f}" if asked.results else ""
     return [*lines, WhyNot("below_top_k", f"rank {rank} of {len(ranks)} with score {score:.3f}, {query.k} asked for{last}")]

@@ -1,10 +1,9 @@
 """Removes everything a namespace left on the servers: what a demo or a trial makes for itself, it also takes away."""
 
 from recall.milvus_client import milvus_client, milvus_errors
+from recall.note_collections import KINDS, Place, owner
 from recall.redis_client import redis_client, redis_errors
-from recall.tag_collections import FRESH, MAIN
 from schemas.errors import BadSetting
-from schemas.keys import collection
 from schemas.settings import Settings
 from streams.client import ASK_S, admin_client
 
@@ -60,12 +59,17 @@ def _drop_keys(settings: Settings) -> None:
 
 
 def _drop_collections(settings: Settings) -> None:
+    """Those of every space, told by their description; those of the tag space that have none also by name."""
     client = milvus_client(settings)
-    ours = tuple(collection(settings.namespace, kind) for kind in (MAIN, FRESH))
+    start = Place(settings.namespace, "").name.removesuffix("_vectors")
+    known = tuple(Place(settings.namespace, kind=kind).alias for kind in KINDS)
     try:
         with milvus_errors():
             for name in client.list_collections(timeout=ASK_S):
-                if name.startswith(ours):
+                if not name.startswith(start):
+                    continue
+                told = client.describe_collection(name, timeout=ASK_S).get("description", "")
+                if told.startswith(owner(settings.namespace)) or (not told and name.startswith(known)):
                     for alias in client.list_aliases(name, timeout=ASK_S)["aliases"]:
                         client.drop_alias(alias, timeout=ASK_S)
                     client.drop_collection(name, timeout=ASK_S)

@@ -6,7 +6,7 @@ from typing import Any
 from consumers.recallable import Observe, RecallableWatch
 from recall.stores import NoteIndex, Notes, Profiles
 from schemas.stored import NoteRecord
-from schemas.writes import DropVector, PutNote, PutProfile, PutVector
+from schemas.writes import TAG_SPACE, DropVector, PutNote, PutProfile, PutVector
 from streams.roles import Applied
 
 TAGGER_STAGES = ("received", "tagged")
@@ -55,7 +55,7 @@ class NoteStore:
             self._index.upsert(vectors)
             if self._watch is not None:
                 published = {put.record.note_id: published_at(put.record) for put in puts}
-                self._watch.written(vectors, published)
+                self._watch.written([put for put in vectors if put.space == TAG_SPACE], published)
         if self._observe is not None:
             self._report([put.record for put in puts if id(put) not in late], self._observe)
         return Applied(stale=len(stale))

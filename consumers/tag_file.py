@@ -15,7 +15,7 @@ from models.roles import NoteTags, Tagger
 from schemas.codec import decoder
 from schemas.errors import BundleMismatch, InvalidEvent
 from schemas.events import Evidence, NoteEvent, Tag
-from schemas.settings import load
+from schemas.settings import Settings, load
 from streams.publishing import Line, Rejected, read_lines
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def _open_tagger(name: str, bundle: str | None) -> Tagger:
     from models.encoder import load_tag_encoder
 
     settings = load()
+    if settings.bundle:
+        return _from_bundle(settings, bundle)
     encoder = load_tag_encoder(settings)
     tagger = build_tagger(settings, encoder, name)
     here = bundle_version(tagger, encoder)
@@ -72,6 +74,15 @@ def _open_tagger(name: str, bundle: str | None) -> Tagger:
             f"the {name} tagger and the tag encoder here make bundle {here}, not {bundle}; leave --bundle out or install that bundle"
         )
     return tagger
+
+
+def _from_bundle(settings: Settings, wanted: str | None) -> Tagger:
+    from models.bundle import Bundle
+
+    found = Bundle(Path(settings.bundle))
+    if wanted not in (None, found.version):
+        raise BundleMismatch(f"TAGSTREAM_BUNDLE holds bundle {found.version}, not {wanted}; leave --bundle out or set that one's directory")
+    return found.tagger(found.encoder(settings))
 
 
 def _opened(file: str) -> Iterator[Line]:

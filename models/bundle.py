@@ -1,11 +1,243 @@
-"""A bundle's name: short, and different as soon as anything that changes tags or vectors is different."""
+"""A bundle: everything learned that must go together, under one version. From a directory that ``tagstream bundle build`` made, or, without
+one, what the settings make: the shipped handbook, its tagger and the tag encoder of the settings.
+"""
 
-import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
-from models.roles import TagEncoder, Tagger
+from msgspec import Struct
+
+from models.bundle_manifest import (
+    HANDBOOK,
+    MERGE,
+    MERGE_FILE,
+    SPACE_FILE,
+    SPACES,
+    TAG_ENCODER,
+    TAGGER,
+    TAGGER_FILE,
+    BundleManifest,
+    Fault,
+    MergeWeights,
+    SpaceCard,
+    TaggerCard,
+    check_part,
+    read_card,
+    read_manifest,
+    version_of,
+)
+from models.roles import Space, TagEncoder, Tagger
+from schemas.errors import BundleMismatch
+from schemas.settings import Settings
+
+
+class SpacePart(Struct, frozen=True):
+    """What identifies a learned space."""
+
+    dimension: int
+    version: str
+
+
+class Identity(Struct, frozen=True):
+    """What a reader must have in common with the consumers that made a bundle's vectors. ``encoder``: the tag encoder's version;
+    ``weights``: of the merge, by channel."""
+
+    encoder: str
+    spaces: dict[str, SpacePart] = {}
+    weights: dict[str, float] = {}
+
+    def differs(self, other: "Identity") -> str | None:
+        """The first part in which they disagree, in words; None if they agree."""
+        if self.encoder != other.encoder:
+            return f"tag_encoder: version {self.encoder} here, {other.encoder} there"
+        for name in sorted(self.spaces.keys() | other.spaces.keys()):
+            here, there = self.spaces.get(name), other.spaces.get(name)
+            if here is None or there is None:
+                return f"{SPACES}/{name}: only {'there' if here is None else 'here'}"
+            if here.dimension != there.dimension:
+                return f"{SPACES}/{name}: dimension {here.dimension} here, {there.dimension} there"
+            if here.version != there.version:
+                return f"{SPACES}/{name}: version {here.version} here, {there.version} there"
+        return f"{MERGE}: other weights here than there" if self.weights != other.weights else None
+
+
+class Learned(NamedTuple):
+    """A bundle's parts, loaded. ``spaces`` by name."""
+
+    tagger: Tagger
+    encoder: TagEncoder
+    version: str
+    spaces: dict[str, Space]
+    weights: dict[str, float]
+
+    @property
+    def identity(self) -> Identity:
+        """What readers compare with."""
+        spaces = {name: SpacePart(space.dimension, space.version) for name, space in self.spaces.items()}
+        return Identity(self.encoder.version, spaces, self.weights)
 
 
 def bundle_version(tagger: Tagger, encoder: TagEncoder) -> str:
-    """``b`` and ten hex digits over the names and versions of the parts."""
-    parts = "\x00".join((tagger.name, tagger.version, encoder.version))
-    return "b" + hashlib.blake2b(parts.encode(), digest_size=5).hexdigest()
+    """The version of a bundle without learned spaces: ``b`` and ten hex digits over the names and versions of the parts."""
+    return version_of((tagger.name, tagger.version, encoder.version), {})
+
+
+class Bundle:
+    """A bundle directory, opened: its manifest is sound, its files are checked part by part before they are loaded.
+
+    Raises:
+        BundleMismatch: see ``read_manifest``.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.manifest: BundleManifest = read_manifest(directory)
+        self._checked: set[str] = set()
+
+    @property
+    def version(self) -> str:
+        """The bundle's version."""
+        return self.manifest.version
+
+    def check(self, names: Iterable[str] | None = None) -> None:
+        """Sizes and hashes of parts, all by default; what was found sound once is not read again.
+
+        Raises:
+            BundleMismatch: naming the part, the file and what is wrong.
+        """
+        for name in self.manifest.parts if names is None else names:
+            if name not in self._checked:
+                faults = check_part(self.directory, name, self.manifest.parts[name])
+                if faults:
+                    more = f" (and {len(faults) - 1} more: `tagstream bundle verify`)" if len(faults) > 1 else ""
+                    raise BundleMismatch(f"bundle {self.directory}: {faults[0]}{more}")
+                self._checked.add(name)
+
+    def encoder(self, settings: Settings) -> TagEncoder:
+        """The tag encoder."""
+        from models.encoder import open_tag_encoder
+        from models.handbook import load_handbook
+
+        self.check((TAG_ENCODER, HANDBOOK))
+        encoder = open_tag_encoder(self.directory / TAG_ENCODER, settings, lambda: load_handbook(self.directory / HANDBOOK).glossary())
+        self._agrees(TAG_ENCODER, encoder.version, encoder.dimension)
+        return encoder
+
+    def tagger(self, encoder: TagEncoder) -> Tagger:
+        """The tagger, on this bundle's encoder and handbook."""
+        from models.handbook import load_handbook
+        from models.handbook_tagger import HandbookTagger
+
+        self.check((TAGGER, HANDBOOK))
+        card = read_card(self.directory / TAGGER_FILE, TaggerCard)
+        if card.name != HandbookTagger.name:
+            raise BundleMismatch(f"bundle {self.directory}: {TAGGER}: this release has no tagger {card.name!r}")
+        tagger = HandbookTagger(load_handbook(self.directory / HANDBOOK), encoder, card.max_tags)
+        self._agrees(TAGGER, tagger.version, None)
+        return tagger
+
+    def space(self, name: str) -> Space:
+        """One learned space."""
+        part = f"{SPACES}/{name}"
+        self.check((part,))
+        card = read_card(self.directory / part / SPACE_FILE, SpaceCard)
+        self._agrees(part, card.version, card.dimension)
+        space = load_space(self.directory / part)
+        if space.name != name:
+            raise BundleMismatch(f"bundle {self.directory}: {part}: holds space {space.name!r}")
+        self._agrees(part, space.version, space.dimension)
+        return space
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Merge weights by channel; none where the bundle has no such part."""
+        if MERGE not in self.manifest.parts:
+            return {}
+        self.check((MERGE,))
+        card = read_card(self.directory / MERGE_FILE, MergeWeights)
+        return card.weights
+
+    @property
+    def identity(self) -> Identity:
+        """What readers and consumers compare with, from the manifest."""
+        spaces = {name: SpacePart(part.dimension or 0, part.version) for name, part in self.manifest.spaces.items()}
+        return Identity(self.manifest.parts[TAG_ENCODER].version, spaces, self.weights)
+
+    def _agrees(self, name: str, version: str, dimension: int | None) -> None:
+        part = self.manifest.parts[name]
+        for what, found, said in (("version", version, part.version), ("dimension", dimension, part.dimension)):
+            if found != said:
+                raise BundleMismatch(f"bundle {self.directory}: {name}: {what}: loaded {found}, the manifest says {said}")
+
+
+def load_space(directory: Path) -> Space:
+    """The learned space of a directory, by the ``kind`` in its ``space.json``."""
+    from models.spaces import load_space as load  # type: ignore[import-not-found,unused-ignore]
+
+    space: Space = load(directory)
+    return space
+
+
+def load_learned(settings: Settings) -> Learned:
+    """Everything learned that the settings name, checked.
+
+    Raises:
+        BundleMismatch: when the directory of the setting ``bundle`` disagrees with its manifest, or a part with what it is said to be.
+        BadSetting: when the tag encoder cannot be loaded.
+    """
+    if not settings.bundle:
+        from models.build import build_tagger
+        from models.encoder import load_tag_encoder
+
+        encoder: TagEncoder = load_tag_encoder(settings)
+        tagger = build_tagger(settings, encoder)
+        return Learned(tagger, encoder, bundle_version(tagger, encoder), {}, {})
+    bundle = Bundle(Path(settings.bundle))
+    bundle.check()
+    encoder = bundle.encoder(settings)
+    spaces = {name: bundle.space(name) for name in bundle.manifest.spaces}
+    return Learned(bundle.tagger(encoder), encoder, bundle.version, spaces, bundle.weights)
+
+
+def faults_of(directory: Path) -> list[Fault]:
+    """Everything that disagrees in a bundle directory; empty when it is sound.
+
+    Raises:
+        BundleMismatch: the manifest itself cannot be used.
+    """
+    manifest = read_manifest(directory)
+    faults = [fault for name, part in manifest.parts.items() for fault in check_part(directory, name, part)]
+    faults += _encoder_faults(directory, manifest.parts[TAG_ENCODER].dimension)
+    for name, part in manifest.spaces.items():
+        faults += _card_faults(directory, name, part.version, part.dimension)
+    listed = {file for part in manifest.parts.values() for file in part.files} | {"manifest.json"}
+    tops = {file.split("/")[0] for file in listed}
+    faults += [Fault("bundle", path.name, "belongs to no part") for path in sorted(directory.iterdir()) if path.name not in tops]
+    return faults
+
+
+def _encoder_faults(directory: Path, dimension: int | None) -> list[Fault]:
+    import msgspec
+
+    from models.encoder_export import EncoderManifest
+
+    try:
+        found = msgspec.json.decode((directory / TAG_ENCODER / "manifest.json").read_bytes(), type=EncoderManifest).dimension
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        return [Fault(TAG_ENCODER, "manifest.json", str(error))]
+    return [] if found == dimension else [Fault(TAG_ENCODER, "dimension", f"manifest.json says {found}, the manifest {dimension}")]
+
+
+def _card_faults(directory: Path, name: str, version: str, dimension: int | None) -> list[Fault]:
+    part = f"{SPACES}/{name}"
+    try:
+        card = read_card(directory / part / SPACE_FILE, SpaceCard)
+    except BundleMismatch as error:
+        return [Fault(part, SPACE_FILE, str(error))]
+    said: Mapping[str, tuple[object, object]] = {
+        "name": (card.name, name), "version": (card.version, version), "dimension": (card.dimension, dimension)
+    }  # fmt: skip
+    return [
+        Fault(part, what, f"{SPACE_FILE} says {found}, the manifest {listed}") for what, (found, listed) in said.items() if found != listed
+    ]

@@ -11,7 +11,7 @@ instead: ``sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2``, ``intf
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +40,31 @@ def load_tag_encoder(settings: Settings, glossary: Mapping[str, str] | None = No
     Raises:
         BadSetting: when there is no such encoder, it cannot be exported, or onnxruntime here lacks a provider.
     """
-    directory = exported(settings.tag_encoder, settings.tag_encoder_precision, Path(settings.data, "encoders"))
-    providers = [name.strip() for name in settings.tag_encoder_providers.split(",") if name.strip()]
-    model = SentenceModel(directory, providers, settings.encoder_threads)
-    if model.knows_cjk:
-        return OnnxTagEncoder(model, None, settings.tag_encoder_cache)
-    if glossary is None:
+
+    def shipped() -> Mapping[str, str]:
         from models.handbook import load_handbook
 
-        glossary = load_handbook().glossary()
-    return OnnxTagEncoder(model, Glossary(glossary), settings.tag_encoder_cache)
+        return load_handbook().glossary()
+
+    return open_tag_encoder(encoder_directory(settings), settings, shipped if glossary is None else lambda: glossary)
+
+
+def encoder_directory(settings: Settings) -> Path:
+    """Where the exported tag encoder of the settings is; it is exported now if it is not there."""
+    return exported(settings.tag_encoder, settings.tag_encoder_precision, Path(settings.data, "encoders"))
+
+
+def open_tag_encoder(directory: Path, settings: Settings, glossary: Callable[[], Mapping[str, str]]) -> "OnnxTagEncoder":
+    """An exported tag encoder.
+
+    Args:
+        directory: what ``exported`` returned, or a copy of it.
+        settings: providers, threads and cache.
+        glossary: asked only for an encoder that does not know Chinese.
+    """
+    providers = [name.strip() for name in settings.tag_encoder_providers.split(",") if name.strip()]
+    model = SentenceModel(directory, providers, settings.encoder_threads)
+    return OnnxTagEncoder(model, None if model.knows_cjk else Glossary(glossary()), settings.tag_encoder_cache)
 
 
 class SentenceModel:

@@ -7,13 +7,15 @@
 | ``tag_index_idf`` | the same | each shared tag weighted by how rare it is |
 | ``fresh`` | newest notes, of the reader's categories and of all | weighted reciprocal ranks |
 
+The learned channels are in ``recall/learned_channels.py``.
+
 ``fresh`` is what a reader without a profile gets, and what fills up when the others find too little.
 """
 
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -23,6 +25,9 @@ from recall.reader import KnownNotes, Reader
 from recall.stores import Hit, NoteIndex, Window
 from schemas.stored import NoteRecord
 
+if TYPE_CHECKING:
+    from recall.learned_channels import ReaderVectors
+
 TAGS_ENCODED = 64
 TAGS_LOOKED_UP = 128
 RESCORED = 4
@@ -30,7 +35,7 @@ CATEGORIES_FOLLOWED = 3
 
 
 class Context(Struct, frozen=True):
-    """What a channel may use. ``limit``: how many candidates to propose at most."""
+    """What a channel may use. ``limit``: how many candidates to propose at most; ``vectors``: the reader's, in the learned spaces."""
 
     reader: Reader
     window: Window
@@ -38,6 +43,7 @@ class Context(Struct, frozen=True):
     notes: KnownNotes
     index: NoteIndex
     encoder: TagEncoder
+    vectors: "ReaderVectors | None" = None
 
 
 class Found(NamedTuple):

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from recall.channels import CHANNELS, DEFAULT_CHANNELS
+from recall.learned_channels import LEARNED
 from schemas.events import ID_MAX_BYTES
 from schemas.settings import load
 
@@ -58,9 +59,9 @@ class ChannelNames(click.ParamType):
 
     def convert(self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         names = value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(","))
-        unknown = [name for name in names if name not in CHANNELS]
+        unknown = [name for name in names if name not in (*CHANNELS, *LEARNED)]
         if unknown:
-            self.fail(f"{unknown[0]!r} is no channel; choose among {', '.join(CHANNELS)}", param, ctx)
+            self.fail(f"{unknown[0]!r} is no channel; choose among {', '.join((*CHANNELS, *LEARNED))}", param, ctx)
         return tuple(dict.fromkeys(names))
 
 
@@ -75,9 +76,8 @@ FRESH_WITHIN = click.option(
 CHANNELS_ASKED = click.option(
     "--channels",
     type=ChannelNames(),
-    default=",".join(DEFAULT_CHANNELS),
-    show_default=True,
-    help=f"Candidate sources, of {', '.join(CHANNELS)}.",
+    show_default=f"{','.join(DEFAULT_CHANNELS)}, after the live bundle's learned ones, or those it gives a merge weight",
+    help=f"Candidate sources, of {', '.join((*CHANNELS, *LEARNED))}.",
 )
 
 

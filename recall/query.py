@@ -4,16 +4,17 @@ Redis down is ``Transient``: without profiles and records nothing can be said. A
 named in ``degraded``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from models.profile import actions_behind
-from models.roles import TagEncoder
-from recall.channels import CHANNELS, DEFAULT_CHANNELS, TAGS_ENCODED, Channel, Context, Found
+from models.roles import Space, TagEncoder
+from recall.channels import TAGS_ENCODED, Channel, Context, Found
 from recall.explain import Reason, Similarity, explain
 from recall.filters import Judge, Removed, known, live, not_own, original, split, unseen, within
+from recall.learned_channels import ReaderVectors, choose
 from recall.merge import Candidate, ChannelScore, Ranked, merge, pool
 from recall.note_index import now_ms
 from recall.reader import KnownNotes, read_reader
@@ -26,6 +27,8 @@ DAY_MS = 86_400_000
 OVERFETCH = 4
 FETCH_MIN = 100
 FETCH_MAX = 16_000
+WORD_FOR_WORD = ("tag_index", "tag_index_idf", "fresh")
+"""Channels whose proposals only equal tags explain; the others' are explained by similar ones too."""
 NO_BUNDLE = "no bundle is active yet: run `tagstream consume`"
 
 
@@ -33,25 +36,28 @@ class Query(Struct, frozen=True, kw_only=True):
     """What is asked. ``fresh_within_ms``: greatest age of a note, None for any.
 
     ``as_of``: the moment asked about, epoch ms; notes published later do not exist. None is the clock, without that bound: a producer whose
-    clock runs ahead hides nothing.
+    clock runs ahead hides nothing. ``channels``: by name; None for those of the live bundle.
     """
 
     user_id: str
     k: int = 20
     fresh_within_ms: int | None = DAY_MS
     as_of: int | None = None
-    channels: tuple[str, ...] = DEFAULT_CHANNELS
+    channels: tuple[str, ...] | None = None
     explain: bool = False
 
 
 class RecallStores(Struct, frozen=True):
-    """The online stores of one bundle version, with the settings of the profile arithmetic. ``bundle`` None: none is live yet."""
+    """The online stores of one bundle version, with the settings of the profile arithmetic. ``bundle`` None: none is live yet;
+    ``spaces``: its learned ones by name; ``weights``: of its merge, by channel."""
 
     profiles: Profiles
     notes: Notes
     index: NoteIndex
     settings: Settings
     bundle: str | None = None
+    spaces: Mapping[str, Space] = {}
+    weights: Mapping[str, float] = {}
 
 
 class Result(Struct, frozen=True):
@@ -85,12 +91,14 @@ def recall(query: Query, stores: RecallStores, encoder: TagEncoder) -> Recalled:
 
     Raises:
         Transient: when Redis does not answer.
+        BadSetting: when a channel is asked for that the bundle does not have.
+        BundleMismatch: when a learned part here is not that of the live bundle.
     """
     now = now_ms() if query.as_of is None else query.as_of
     if stores.bundle is None:
         return Recalled(query.user_id, now, [], [], [NO_BUNDLE])
     context = prepare(query, now, stores, encoder)
-    channels = [CHANNELS[name] for name in dict.fromkeys(query.channels)]
+    channels = choose(query.channels, stores.spaces, stores.weights)
     degraded: dict[str, str] = {}
     while True:
         ranked, removed, more = rank(channels, context, degraded)
@@ -108,7 +116,8 @@ def prepare(query: Query, now: int, stores: RecallStores, encoder: TagEncoder) -
     notes = KnownNotes(stores.notes)
     reader = read_reader(query.user_id, now, stores.profiles, notes, stores.settings)
     window = Window(None if query.fresh_within_ms is None else now - query.fresh_within_ms, query.as_of)
-    return Context(reader, window, min(max(OVERFETCH * query.k, FETCH_MIN), FETCH_MAX), notes, stores.index, encoder)
+    vectors = ReaderVectors(stores.spaces, reader, now, stores.settings, notes)
+    return Context(reader, window, min(max(OVERFETCH * query.k, FETCH_MIN), FETCH_MAX), notes, stores.index, encoder, vectors)
 
 
 def rank(channels: Sequence[Channel], context: Context, degraded: dict[str, str]) -> tuple[list[Ranked], list[Removed], bool]:
@@ -160,10 +169,10 @@ def fingerprints(context: Context) -> dict[str, str]:
 def explain_all(chosen: Sequence[Ranked], context: Context) -> list[list[Reason]]:
     """The reasons of each result, in order; none for one that only ``fresh`` proposed."""
     records = context.notes.get(one.note_id for one in chosen)
-    near = [one.note_id for one in chosen if any(part.name == "tag_embedding" for part in one.channels)]
+    near = [one.note_id for one in chosen if any(part.name not in WORD_FOR_WORD for part in one.channels)]
     tags = {one.note_id: texts(records.get(one.note_id)) for one in chosen}
     near_tags = [text for note_id in near for text in tags[note_id]]
-    similarity = Similarity(context.encoder, context.reader.top(TAGS_ENCODED), near_tags) if near_tags else None
+    similarity = Similarity(context.encoder, context.reader.top(TAGS_ENCODED), near_tags) if near_tags and context.reader.liked else None
     actions = actions_behind(context.reader.profile, context.notes.tags_of)
     return [
         explain(tags[one.note_id], context.reader.liked, actions, similarity if one.note_id in near else None) if matched(one) else []

@@ -5,7 +5,7 @@
 | ``Profiles`` | ``recall.profiles.RedisProfiles`` | ``recall.profiles.MemoryProfiles`` |
 | ``Notes`` | ``recall.notes.RedisNotes`` | ``recall.notes.MemoryNotes`` |
 | ``NoteTags`` | ``recall.note_tags.RedisNoteTags`` | ``recall.note_tags.StoredNoteTags`` over ``MemoryNotes`` |
-| ``NoteIndex`` | ``recall.note_index.MilvusNoteIndex`` | ``recall.note_index.MemoryNoteIndex`` |
+| ``NoteIndex`` | ``recall.note_index.MilvusNoteIndex`` | ``recall.memory_index.MemoryNoteIndex`` |
 
 Every method raises ``Transient`` when its server does not answer within the timeout.
 """
@@ -14,7 +14,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from schemas.stored import NoteRecord, ProfileHead, ProfileRecord
-from schemas.writes import DropVector, PutNote, PutProfile, PutVector
+from schemas.writes import TAG_SPACE, DropVector, PutNote, PutProfile, PutVector
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,22 +107,23 @@ class NoteTags(Protocol):
 
 
 class NoteIndex(Protocol):
-    """Nearest notes by inner product of unit vectors (cosine)."""
+    """Nearest notes by inner product, in each space of a bundle; the tag encoder's holds unit vectors (cosine)."""
 
     def upsert(self, puts: Sequence[PutVector]) -> None:
-        """Adds or replaces vectors; of several for one note in a call the last wins."""
+        """Adds or replaces vectors; of several for one note and space in a call the last wins."""
         ...
 
     def drop(self, drops: Sequence[DropVector]) -> None:
         """Removes notes; unknown ones are no error."""
         ...
 
-    def search(self, vectors: Vector, k: int, window: Window) -> list[list[Hit]]:
-        """For each row of ``vectors`` (n, dimension) the ``k`` nearest notes within the window, best first."""
+    def search(self, vectors: Vector, k: int, window: Window, space: str = TAG_SPACE) -> list[list[Hit]]:
+        """For each row of ``vectors`` (n, dimension of the space) the ``k`` nearest notes within the window, best first."""
         ...
 
     def visible(self, note_ids: Sequence[str]) -> dict[str, int]:
-        """Those of the notes that a search can find by now, each with the ``occurred_at`` of the event whose vector it finds."""
+        """Those of the notes that a search in every space can find by now, each with the ``occurred_at`` of the event whose vectors it
+        finds, the earliest where they differ."""
         ...
 
     def expire(self, before: int) -> int:

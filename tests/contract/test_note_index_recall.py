@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from recall.milvus_client import milvus_client
+from recall.note_collections import KINDS, Place
 from recall.note_index import HOUR_MS, MilvusNoteIndex, now_ms
 from recall.stores import Window
-from recall.tag_collections import FRESH, MAIN
-from schemas.keys import collection
 from schemas.writes import PutVector
 
 DIMENSION = 64
@@ -29,9 +28,9 @@ def growing(stack: Any) -> Iterator[MilvusNoteIndex]:
     index.create(DIMENSION)
     yield index
     client = milvus_client(settings)
-    for kind in (MAIN, FRESH):
-        client.drop_alias(collection(settings.namespace, kind), timeout=10)
-        client.drop_collection(collection(settings.namespace, kind, "b1"), timeout=10)
+    for kind in KINDS:
+        client.drop_alias(Place(settings.namespace, kind=kind).alias, timeout=10)
+        client.drop_collection(Place(settings.namespace, kind=kind, bundle="b1").name, timeout=10)
 
 
 def vectors_around_topics(rng: np.random.Generator, count: int) -> Any:

@@ -1,12 +1,13 @@
 """A small world on the in-memory twins: notes, readers, and the real profile arithmetic between them."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from consumers.update_profiles import UpdateProfiles
 from models.pooling import note_vector
+from models.roles import Space
 from recall.note_index import MemoryNoteIndex
 from recall.note_tags import StoredNoteTags
 from recall.notes import MemoryNotes
@@ -17,7 +18,7 @@ from schemas.events import Interaction, Tag
 from schemas.records import Received
 from schemas.settings import Settings
 from schemas.stored import NoteRecord
-from schemas.writes import PutNote, PutProfile, PutVector
+from schemas.writes import TAG_SPACE, PutNote, PutProfile, PutVector
 from streams.memory import MemoryMessage
 
 NOW = 1_790_000_000_000
@@ -47,17 +48,23 @@ class WordEncoder:
 class World:
     """Stores of one bundle with the encoder; time stands at ``NOW``. On the in-memory twins unless ``stores`` are given."""
 
-    def __init__(self, stores: RecallStores | None = None) -> None:
+    def __init__(
+        self, stores: RecallStores | None = None, spaces: Sequence[Space] = (), weights: Mapping[str, float] | None = None
+    ) -> None:
         self.encoder = WordEncoder()
         self.settings = stores.settings if stores else Settings()
         self.notes = stores.notes if stores else MemoryNotes()
         self.profiles = stores.profiles if stores else MemoryProfiles()
-        self.index = stores.index if stores else MemoryNoteIndex(DIMENSION, clock=lambda: NOW)
+        self.index = (
+            stores.index if stores else MemoryNoteIndex(DIMENSION, clock=lambda: NOW, spaces={one.name: one.dimension for one in spaces})
+        )
+        self.spaces = {space.name: space for space in spaces}
+        self.weights = weights or {}
         self.offset = 0
 
     @property
     def stores(self) -> RecallStores:
-        return RecallStores(self.profiles, self.notes, self.index, self.settings, "b1")
+        return RecallStores(self.profiles, self.notes, self.index, self.settings, "b1", self.spaces, self.weights)
 
     def note(self, note_id: str, *tags: str, author: str = "author", age_h: float = 1, fingerprint: str = "", **changes) -> NoteRecord:
         """Stores a tagged note with its vector."""
@@ -81,7 +88,10 @@ class World:
         assert not self.notes.put([PutNote(record)])
         if tags:
             vector = note_vector(self.encoder.encode(tags), [0.9] * len(tags), range(1, len(tags) + 1))
-            self.index.upsert([PutVector(note_id, author, record.category, at, record.occurred_at, vector)])
+            vectors = {TAG_SPACE: vector} | {name: space.notes([tags])[0] for name, space in self.spaces.items()}
+            self.index.upsert(
+                [PutVector(note_id, author, record.category, at, record.occurred_at, of, space) for space, of in vectors.items()]
+            )
         return record
 
     def act(self, user_id: str, action: str, note_id: str, age_h: float = 1) -> None:
