@@ -28,6 +28,7 @@ from models.bundle_manifest import (
     version_of,
 )
 from models.roles import Space, TagEncoder, Tagger
+from models.spaces import load_space
 from schemas.errors import BundleMismatch
 from schemas.settings import Settings
 
@@ -137,13 +138,13 @@ class Bundle:
         self._agrees(TAGGER, tagger.version, None)
         return tagger
 
-    def space(self, name: str) -> Space:
-        """One learned space."""
+    def space(self, name: str, encoder: TagEncoder) -> Space:
+        """One learned space, on this bundle's encoder."""
         part = f"{SPACES}/{name}"
         self.check((part,))
         card = read_card(self.directory / part / SPACE_FILE, SpaceCard)
         self._agrees(part, card.version, card.dimension)
-        space = load_space(self.directory / part)
+        space = load_space(self.directory / part, encoder)
         if space.name != name:
             raise BundleMismatch(f"bundle {self.directory}: {part}: holds space {space.name!r}")
         self._agrees(part, space.version, space.dimension)
@@ -171,14 +172,6 @@ class Bundle:
                 raise BundleMismatch(f"bundle {self.directory}: {name}: {what}: loaded {found}, the manifest says {said}")
 
 
-def load_space(directory: Path) -> Space:
-    """The learned space of a directory, by the ``kind`` in its ``space.json``."""
-    from models.spaces import load_space as load  # type: ignore[import-not-found,unused-ignore]
-
-    space: Space = load(directory)
-    return space
-
-
 def load_learned(settings: Settings) -> Learned:
     """Everything learned that the settings name, checked.
 
@@ -196,7 +189,7 @@ def load_learned(settings: Settings) -> Learned:
     bundle = Bundle(Path(settings.bundle))
     bundle.check()
     encoder = bundle.encoder(settings)
-    spaces = {name: bundle.space(name) for name in bundle.manifest.spaces}
+    spaces = {name: bundle.space(name, encoder) for name in bundle.manifest.spaces}
     return Learned(bundle.tagger(encoder), encoder, bundle.version, spaces, bundle.weights)
 
 

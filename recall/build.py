@@ -1,10 +1,9 @@
 """Puts the online stores together from the settings. Milvus and learned parts are reached when a query first needs them, not before."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from models.bundle import Identity
-from models.roles import TagEncoder
-from recall.live_bundle import LateSpace, LateTagEncoder, live_parts
+from recall.live_bundle import LateSpace, live_parts, tag_encoder
 from recall.notes import RedisNotes
 from recall.pointer import active_bundle
 from recall.profiles import RedisProfiles
@@ -15,10 +14,7 @@ from schemas.settings import Settings
 if TYPE_CHECKING:
     from recall.query import RecallStores
 
-
-def tag_encoder(settings: Settings) -> TagEncoder:
-    """The tag encoder of the settings, loaded on first use."""
-    return cast(TagEncoder, LateTagEncoder(settings))
+__all__ = ["open_readers", "open_stores", "tag_encoder"]
 
 
 def open_readers(settings: Settings) -> tuple[RedisProfiles, RedisNotes, str | None]:

@@ -3,8 +3,9 @@ with what the consumers said that they write."""
 
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from models.bundle import Bundle, Identity
 from models.roles import ActedNote, Space, TagEncoder
@@ -78,7 +79,13 @@ class LateSpace:
                 f"spaces/{self.name}: bundle {self._bundle} is live with it, but no bundle is set here; "
                 f"set TAGSTREAM_BUNDLE to the directory of {self._bundle}, or leave the channel {self.name} out"
             )
-        return Bundle(Path(self._settings.bundle)).space(self.name)
+        return Bundle(Path(self._settings.bundle)).space(self.name, tag_encoder(self._settings))
+
+
+@lru_cache(maxsize=8)
+def tag_encoder(settings: Settings) -> TagEncoder:
+    """The tag encoder of the settings, loaded on first use; one for all that ask."""
+    return cast(TagEncoder, LateTagEncoder(settings))
 
 
 def _load_encoder(settings: Settings) -> TagEncoder:

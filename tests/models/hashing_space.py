@@ -15,7 +15,7 @@ from models.roles import ActedNote
 class HashingSpace:
     """``models.roles.Space``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, encoder: object = None) -> None:
         card = json.loads((directory / "space.json").read_text())
         self.name: str = card["name"]
         self.dimension: int = card["dimension"]

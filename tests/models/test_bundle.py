@@ -166,9 +166,9 @@ def test_a_changed_byte_is_refused_when_its_part_is_needed(bundle: Path) -> None
     with pytest.raises(BundleMismatch, match=r"spaces/linear: spaces/linear/scale\.npy: sha256"):
         load_learned(settings(bundle))
     opened = Bundle(bundle)
-    opened.space("two_tower")
+    opened.space("two_tower", None)
     with pytest.raises(BundleMismatch, match="spaces/linear"):
-        opened.space("linear")
+        opened.space("linear", None)
 
 
 @pytest.mark.parametrize(("field", "value", "wrong"), [("dimension", 9, 9), ("version", "2", "2"), ("name", "two_tower", "two_tower")])

@@ -103,7 +103,7 @@ def test_without_a_bundle_directory_only_the_learned_channels_are_refused(build,
 def test_a_space_is_loaded_once_when_it_is_first_asked(build, monkeypatch):
     mine = build(("two_tower", 8, "1"))
     loads = []
-    monkeypatch.setattr(models.bundle, "load_space", lambda directory: loads.append(directory) or HashingSpace(directory))
+    monkeypatch.setattr(models.bundle, "load_space", lambda directory, _: loads.append(directory) or HashingSpace(directory))
     space = LateSpace("two_tower", Bundle(Path(mine.bundle)).identity, "b", mine)
     assert (space.dimension, loads) == (8, [])
     space.notes([["a"]])
