@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,10 @@ print(json.dumps(found))
 def listening(pid: int) -> set[str]:
     """Local addresses (hex, as the kernel writes them) of the sockets a process listens on."""
     fds = Path(f"/proc/{pid}/fd")
-    links = [str(one.readlink()) for one in fds.iterdir()]
+    links = []
+    for one in fds.iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            links.append(str(one.readlink()))
     inodes = {link.removeprefix("socket:[").rstrip("]") for link in links if link.startswith("socket:")}
     rows = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]]
     return {row[1].split(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes}
