@@ -13,11 +13,9 @@ Plain normalisation forgets how long a note's vector is, and that length carries
 reader (Bachrach et al., RecSys 2014). Vectors are of unit length and the inner product is that of the reader's direction with x / radius.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import xxhash
 from msgspec import Struct
 from torch import Tensor, nn
 from torch.nn import functional
@@ -93,12 +91,6 @@ class Tower(nn.Module):
     def tags_alone(self, tags: Bag) -> Tensor:
         """The tags' part of the input, (B, dimension): u^t and i^t of the contrastive loss."""
         return _summed(self.tags, tags)
-
-
-def tag_ids(texts: Sequence[str], vocabulary: dict[str, int], buckets: int) -> list[int]:
-    """Rows of the tag table: a known tag's own, for any other one of the shared rows behind them, always the same."""
-    known = len(vocabulary)
-    return [vocabulary[text] if text in vocabulary else known + xxhash.xxh3_64_intdigest(text.encode()) % buckets for text in texts]
 
 
 def hide_tags(tags: Bag, share: float, generator: torch.Generator) -> Bag:
