@@ -1,43 +1,43 @@
-"""Readers' histories as the matrices that the learned spaces read."""
+"""Readers' histories as the learned spaces read them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
+from numpy.typing import NDArray
 
 from models.roles import ActedNote
 
 
-class Histories(NamedTuple):
-    """``weights``: sparse (readers, notes), float32, over the notes of all histories; ``tags`` of those notes; ``rows``: their numbers
-    among the known notes, -1 for the others, shape (notes,)."""
+class History(NamedTuple):
+    """One reader's. ``rows``, ``weights``: of the notes that a space was trained on; ``late``: the tags of the others, as far as they have
+    any, with their ``late_weights``. Shapes (known,), (known,), (late,), (late,)."""
 
-    weights: Any
-    tags: list[Sequence[str]]
-    rows: Any
+    rows: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    late: list[Sequence[str]]
+    late_weights: NDArray[np.float32]
 
-    def known(self, count: int) -> Any:
-        """Weights of known notes, sparse (readers, ``count``)."""
-        inside = np.flatnonzero(self.rows >= 0)
-        place = sparse.csr_matrix((np.ones(len(inside), np.float32), (inside, self.rows[inside])), shape=(len(self.rows), count))
-        return (self.weights @ place).tocsr()
+    @property
+    def length(self) -> np.float32:
+        """Root of the sum of all squared weights; 0 for a history that says nothing."""
+        return np.float32(np.sqrt(np.square(self.weights).sum() + np.square(self.late_weights).sum()))
 
 
-def stack_histories(histories: Sequence[Sequence[ActedNote]], known: Mapping[str, int]) -> Histories:
-    """All notes of the histories, each note with the tags it has there once.
+def read_history(history: Sequence[ActedNote], known: Mapping[str, int]) -> History:
+    """One history.
 
     Args:
         known: row by note of those that a space was trained on.
     """
-    columns: dict[tuple[str, tuple[str, ...]], int] = {}
-    readers, notes, weights = list[int](), list[int](), list[float]()
-    for reader, history in enumerate(histories):
-        for acted in history:
-            readers.append(reader)
-            notes.append(columns.setdefault((acted.note_id, tuple(acted.tags)), len(columns)))
+    rows, weights = list[int](), list[float]()
+    late, late_weights = list[Sequence[str]](), list[float]()
+    for acted in history:
+        row = known.get(acted.note_id)
+        if row is not None:
+            rows.append(row)
             weights.append(acted.weight)
-    shape = (len(histories), len(columns))
-    matrix = sparse.coo_matrix((np.array(weights, np.float32), (readers, notes)), shape=shape).tocsr()
-    rows = np.array([known.get(note_id, -1) for note_id, _ in columns], np.int64)
-    return Histories(matrix, [tags for _, tags in columns], rows)
+        elif acted.tags:
+            late.append(acted.tags)
+            late_weights.append(acted.weight)
+    return History(np.array(rows, np.int64), np.array(weights, np.float32), late, np.array(late_weights, np.float32))

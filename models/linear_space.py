@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.closed_form import Content, Dense, Smoothing
-from models.histories import stack_histories
+from models.histories import History, read_history
 from models.roles import ActedNote, TagEncoder
 from models.tag_content import TagContent, load_content
 
@@ -74,7 +74,7 @@ class LinearSpace:
 
     def notes(self, tags: Sequence[Sequence[str]]) -> Dense:
         """See ``Space``."""
-        vectors = self._content.of_notes(tags, self._encoder).times(self._tables["item_map"]) / self._card.radius
+        vectors = project(self._content.of_notes(tags, self._encoder), self._tables["item_map"]) / np.float32(self._card.radius)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         inside = vectors / np.maximum(lengths, 1.0)
         rest = np.sqrt(np.maximum(1.0 - np.square(inside).sum(axis=1, keepdims=True), 0.0))
@@ -84,27 +84,33 @@ class LinearSpace:
 
     def readers(self, histories: Sequence[Sequence[ActedNote]]) -> Dense:
         """See ``Space``. Known notes count by the content they were trained with."""
-        stacked = stack_histories(histories, self._rows)
-        known = stacked.known(len(self._rows))
-        mixed = self._smoothed(known)
-        late = np.flatnonzero(stacked.rows < 0)
-        if len(late):
-            content = self._content.of_notes([stacked.tags[row] for row in late], self._encoder)
-            mixed += self._card.own * (stacked.weights[:, late] @ content.times(self._tables["item_map"]))
-        mixed /= np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-12)
-        return np.hstack([mixed, np.zeros((len(histories), 1))]).astype(np.float32)
+        vectors = np.zeros((len(histories), self.dimension), np.float32)
+        for row, history in enumerate(histories):
+            mixed = self._reader(read_history(history, self._rows))
+            vectors[row, :-1] = mixed / max(float(np.linalg.norm(mixed)), 1e-12)
+        return vectors
 
-    def _smoothed(self, known: Any) -> Dense:
-        """Q, R and E of histories, sparse (readers, known notes), through the map."""
-        tables, card = self._tables, self._card
-        length = np.sqrt(np.asarray(known.multiply(known).sum(axis=1)))
-        latent = np.asarray((known @ sparse.diags(np.asarray(tables["popularity"]))) @ tables["basis"])
-        shared = np.sqrt(np.maximum(np.einsum("bi,ij,bj->b", latent, tables["gram"], latent), 0.0))[:, None]
-        mixed = card.own * (known @ tables["own"]) + (latent @ tables["shared"]) * (length / np.maximum(shared, 1e-9))
-        among = known[:, tables["items"]]
-        used = np.flatnonzero(np.diff(among.tocsc().indptr))
-        if len(used) and card.near:
-            some = among[:, used]
-            near = np.linalg.norm(np.asarray(some @ tables["between"][used].astype(np.float32)), axis=1, keepdims=True)
-            mixed += card.near * (some @ tables["near"][used]) * (length / np.maximum(near, 1e-9))
-        return np.asarray(mixed, np.float32)
+    def _reader(self, history: History) -> Dense:
+        """Q, R and E of a history through the map, shape (dimension - 1,)."""
+        tables, card, rows, weights = self._tables, self._card, history.rows, history.weights
+        mixed = np.zeros(self.dimension - 1, np.float32)
+        if len(rows):
+            length = np.linalg.norm(weights)
+            latent = (weights * tables["popularity"][rows]) @ tables["basis"][rows]
+            shared = np.sqrt(max(float(latent @ tables["gram"] @ latent), 0.0))
+            mixed += card.own * (weights @ tables["own"][rows]) + (latent @ tables["shared"]) * (length / max(shared, 1e-9))
+            places = np.searchsorted(tables["items"], rows)
+            among = np.flatnonzero(tables["items"].take(places, mode="clip") == rows) if len(tables["items"]) else places[:0]
+            if len(among) and card.near:
+                used = places[among]
+                near = np.linalg.norm(weights[among] @ tables["between"][used].astype(np.float32))
+                mixed += card.near * (weights[among] @ tables["near"][used]) * (length / max(float(near), 1e-9))
+        if history.late:
+            content = self._content.of_notes(history.late, self._encoder)
+            mixed += card.own * (history.late_weights @ project(content, tables["item_map"]))
+        return mixed
+
+
+def project(content: Content, item_map: Dense) -> Dense:
+    """Content times W, each row summed in its own order, so that a row is the same to the bit whatever else is in the call."""
+    return np.asarray(sparse.hstack([content.tags, sparse.csr_matrix(content.dense)]).tocsr() @ item_map, np.float32)

@@ -2,24 +2,28 @@
 
 Sparse: tf-idf of known tags, and of all other tags in hashed columns behind them, rows at length 1. Dense: the idf-weighted mean of the
 tags' encoder vectors, centred on the notes it was fitted to, then a constant and the logarithm of the number of tags.
+
+Tags on too many notes are left out, and so are, where the fitting left them out, tags on too few beside known ones; a note that has no
+others keeps them, so that one whose tags are all new still has features. torch is never imported here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import xxhash
 from msgspec import Struct
 from numpy.typing import NDArray
 from scipy import sparse
 
 from models.closed_form import Content, Dense
 from models.roles import TagEncoder
-from models.towers import tag_ids
 
 POOLING_POWER = 1.5
 TAGS_MAX = 12_000
+STATIC = 2
 CONTENT_FILE = "content.json"
 
 
@@ -36,7 +40,8 @@ class ContentSpec(Struct, frozen=True):
 
 class TagContent(Struct, frozen=True):
     """Fitted features. ``columns``: tags with a column of their own. ``rarity``: ln(N / df) by tag; ``rarest`` is that of a tag never seen.
-    ``centre``: mean of the pooled encoder vectors. ``number``: mean of log(1 + number of tags)."""
+    ``centre``: mean of the pooled encoder vectors. ``number``: mean of log(1 + number of tags). ``common``: tags left out for being on too
+    many notes; ``rare_left_out``: tags without a rarity are left out beside others."""
 
     spec: ContentSpec
     columns: dict[str, int]
@@ -44,22 +49,35 @@ class TagContent(Struct, frozen=True):
     rarest: float
     centre: list[float]
     number: float
+    common: frozenset[str] = frozenset()
+    rare_left_out: bool = False
 
     @property
     def width(self) -> int:
         """Sparse columns."""
         return len(self.columns) + self.spec.buckets
 
+    @property
+    def dense(self) -> int:
+        """Dense features."""
+        return len(self.centre) + STATIC
+
     def of_notes(self, notes: Sequence[Sequence[str]], encoder: TagEncoder) -> Content:
         """Content of notes given by their tags; a row never depends on the other notes, one without tags holds the constant alone."""
-        texts = list(dict.fromkeys(text for tags in notes for text in tags))
+        counted = [self.counted(tags) for tags in notes]
+        texts = list(dict.fromkeys(text for tags in counted for text in tags))
         place = {text: number for number, text in enumerate(texts)}
-        distinct = [list(dict.fromkeys(place[text] for text in tags)) for tags in notes]
+        distinct = [[place[text] for text in tags] for tags in counted]
         indptr = np.cumsum([0, *map(len, distinct)])
         indices = np.array([number for tags in distinct for number in tags], np.int64)
         counts = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(notes), len(texts)))
         vectors = encoder.encode([readable(text) for text in texts]) if texts else np.zeros((0, encoder.dimension), np.float32)
         return self.of_counts(counts, texts, vectors)
+
+    def counted(self, tags: Sequence[str]) -> list[str]:
+        """Those of a note's tags that count, each once."""
+        left = [text for text in dict.fromkeys(tags) if text not in self.common]
+        return ([text for text in left if text in self.rarity] or left) if self.rare_left_out else left
 
     def of_counts(self, counts: Any, texts: Sequence[str], vectors: Dense) -> Content:
         """The same from a sparse matrix (notes, texts) and the texts' encoder vectors (texts, dimension)."""
@@ -87,12 +105,22 @@ def load_content(directory: Path) -> TagContent:
     return msgspec.json.decode((directory / CONTENT_FILE).read_bytes(), type=TagContent)
 
 
-def fit_content(counts: Any, texts: Sequence[str], vectors: Dense, warm: NDArray[np.int64], spec: ContentSpec) -> TagContent:
+def fit_content(
+    counts: Any,
+    texts: Sequence[str],
+    vectors: Dense,
+    warm: NDArray[np.int64],
+    spec: ContentSpec,
+    *,
+    common: frozenset[str] = frozenset(),
+    rare_left_out: bool = False,
+) -> TagContent:
     """Fits to notes, a sparse matrix (notes, texts) of ones.
 
     Args:
         vectors: encoder vectors of ``texts``, (texts, dimension).
         warm: rows of the notes that are learned from; they give columns, centre and mean number. Rarity is that among all notes.
+        common, rare_left_out: what of the notes' tags is not among ``texts``, see ``TagContent``.
     """
     on_warm = np.bincount(counts[warm].indices, minlength=len(texts))
     on_all = np.bincount(counts.indices, minlength=len(texts))
@@ -110,7 +138,18 @@ def fit_content(counts: Any, texts: Sequence[str], vectors: Dense, warm: NDArray
         float(np.log(total)),
         rows.mean(axis=0).tolist() if len(rows) else [0.0] * vectors.shape[1],
         float(np.log1p(np.diff(counts.indptr))[warm].mean()) if len(warm) else 1.0,
+        common,
+        rare_left_out,
     )
+
+
+def tag_ids(texts: Sequence[str], vocabulary: Mapping[str, int], buckets: int) -> list[int]:
+    """Columns of tags: a known tag's own, for any other one of the shared columns behind them, always the same."""
+    known = len(vocabulary)
+    return [
+        vocabulary[text] if text in vocabulary else known + xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) % buckets
+        for text in texts
+    ]
 
 
 def pooled(counts: Any, rarity: NDArray[np.float32], vectors: Dense) -> Dense:

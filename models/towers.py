@@ -13,11 +13,9 @@ Plain normalisation forgets how long a note's vector is, and that length carries
 reader (Bachrach et al., RecSys 2014). Vectors are of unit length and the inner product is that of the reader's direction with x / radius.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import xxhash
 from msgspec import Struct
 from torch import Tensor, nn
 from torch.nn import functional
@@ -95,12 +93,6 @@ class Tower(nn.Module):
         return _summed(self.tags, tags)
 
 
-def tag_ids(texts: Sequence[str], vocabulary: dict[str, int], buckets: int) -> list[int]:
-    """Rows of the tag table: a known tag's own, for any other one of the shared rows behind them, always the same."""
-    known = len(vocabulary)
-    return [vocabulary[text] if text in vocabulary else known + xxhash.xxh3_64_intdigest(text.encode()) % buckets for text in texts]
-
-
 def hide_tags(tags: Bag, share: float, generator: torch.Generator) -> Bag:
     """Tag dropout: each occurrence is left out with probability ``share``, the others grow so that the sum keeps its mean."""
     kept = torch.rand(len(tags.weights), generator=generator) >= share
@@ -122,22 +114,30 @@ def softmax_loss(scores: Tensor, targets: Tensor, hidden: Tensor, temperature: f
     return -per_reader.mean()
 
 
-def bce_loss(scores: Tensor, targets: Tensor, hidden: Tensor, temperature: float) -> Tensor:
-    """Equation 5: binary cross-entropy of the action, targets against all other candidates, each side weighing half."""
+def bce_loss(scores: Tensor, targets: Tensor, hidden: Tensor, temperature: float, sums: tuple[float, float] | None = None) -> Tensor:
+    """Equation 5: binary cross-entropy of the action, targets against all other candidates, each side weighing half.
+
+    Args:
+        sums: numbers of targets and of negatives to divide by; those of ``scores`` by default.
+    """
     each = functional.binary_cross_entropy_with_logits(scores / temperature, targets, reduction="none").masked_fill(hidden, 0.0)
     negatives = ((targets == 0) & ~hidden).float()
-    return (each * targets).sum() / targets.sum().clamp(min=1.0) + (each * negatives).sum() / negatives.sum().clamp(min=1.0)
+    positive, negative = sums or (float(targets.sum()), float(negatives.sum()))
+    return (each * targets).sum() / max(positive, 1.0) + (each * negatives).sum() / max(negative, 1.0)
 
 
-def contrastive_loss(reader_tags: Tensor, note_tags: Tensor, temperature: float) -> Tensor:
+def contrastive_loss(reader_tags: Tensor, note_tags: Tensor, temperature: float, first: int = 0, hidden: Tensor | None = None) -> Tensor:
     """Equation 6: a note's tags against the tags of the reader who acted on it and, as negatives, those of the batch's other readers.
 
     Args:
-        reader_tags: (B, dimension), representations of each reader's tags; row i is the positive of row i of ``note_tags``.
-        note_tags: (B, dimension).
+        reader_tags: (B, dimension), representations of each reader's tags, u^t.
+        note_tags: (b, dimension), of the notes acted on, i^t; row i's positive is row ``first + i`` of ``reader_tags``.
+        hidden: (b, B), true for accidental hits: other readers who acted on the note too.
     """
-    similarity = functional.normalize(note_tags, dim=-1) @ functional.normalize(reader_tags, dim=-1).T
-    return functional.cross_entropy(similarity / temperature, torch.arange(len(similarity), device=similarity.device))
+    similarity = functional.normalize(note_tags, dim=-1) @ functional.normalize(reader_tags, dim=-1).T / temperature
+    if hidden is not None:
+        similarity = similarity.masked_fill(hidden, HIDDEN)
+    return functional.cross_entropy(similarity, torch.arange(first, first + len(similarity), device=similarity.device))
 
 
 def _summed(table: nn.EmbeddingBag, bag: Bag) -> Tensor:

@@ -1,43 +1,27 @@
-"""The two towers as they serve: exported to ONNX, fed with the features of ``models/tag_content.py``."""
+"""The two towers as they serve: ONNX files of ``models/tower_export.py``, fed with the features of ``models/tag_content.py``. No torch.
 
-import warnings
+A vector never depends on the rest of its call, to the bit on a CPU: a row's features are summed in its own order, bags are padded to a
+width that follows from their own length, rows of one width run together, and never fewer than two (onnxruntime multiplies a single row
+by another kernel).
+"""
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import torch
 from msgspec import Struct
-from scipy import sparse
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from models.closed_form import Dense
-from models.histories import stack_histories
+from models.histories import read_history
 from models.roles import ActedNote, TagEncoder
 from models.tag_content import TagContent, load_content
-from models.towers import Tower
 
 NOTE_FILE, READER_FILE, NOTES_FILE = "note.onnx", "reader.onnx", "notes.json"
-OPSET = 17
-
-
-class PaddedTower(nn.Module):
-    """A tower over padded bags, as ONNX runs it: ids (B, T) with weights (B, T), 0 for padding, dense (B, D), and for readers the bag of
-    notes, (B, H) twice."""
-
-    def __init__(self, tower: Tower) -> None:
-        super().__init__()
-        self.tower = tower
-
-    def forward(
-        self, tags: Tensor, tag_weights: Tensor, dense: Tensor, notes: Tensor | None = None, note_weights: Tensor | None = None
-    ) -> Tensor:
-        tower = self.tower
-        mixed = (tower.tags.weight[tags] * tag_weights.unsqueeze(-1)).sum(1) + tower.dense(dense)
-        if notes is not None and note_weights is not None and tower.history is not None:
-            mixed = mixed + (tower.history.weight[notes] * note_weights.unsqueeze(-1)).sum(1)
-        return tower.finish(mixed)
+WIDTH_MIN = 16
+ROWS_MAX = 256
 
 
 class TowerCard(Struct, frozen=True):
@@ -51,25 +35,17 @@ class TowerCard(Struct, frozen=True):
     own: float
 
 
-def export_towers(reader: Tower, note: Tower, directory: Path) -> None:
-    """Writes both towers as ONNX files."""
-    bags = {"tags": {0: "batch", 1: "tags"}, "tag_weights": {0: "batch", 1: "tags"}, "dense": {0: "batch"}}
-    history = {"notes": {0: "batch", 1: "notes"}, "note_weights": {0: "batch", 1: "notes"}}
-    example: tuple[Tensor, ...] = (torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, 3), torch.zeros(2, note.shape.dense))
-    more: tuple[Tensor, ...] = (torch.zeros(2, 4, dtype=torch.int64), torch.ones(2, 4))
-    for tower, inputs, axes, file in ((note, example, bags, NOTE_FILE), (reader, example + more, bags | history, READER_FILE)):
-        with warnings.catch_warnings():  # of an exporter that is to be replaced; what it wrote is compared with the towers by tests
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                PaddedTower(tower).eval(),
-                inputs,
-                str(directory / file),
-                input_names=list(axes),
-                output_names=["vectors"],
-                dynamic_axes=axes | {"vectors": {0: "batch"}},
-                opset_version=OPSET,
-                dynamo=False,
-            )
+class Bagged(NamedTuple):
+    """Input of one row: its tags and its notes as ids with weights, and its dense features."""
+
+    tags: NDArray[np.int64]
+    tag_weights: Dense
+    dense: Dense
+    notes: NDArray[np.int64]
+    note_weights: Dense
+
+
+NO_IDS, NO_WEIGHTS = np.zeros(0, np.int64), np.zeros(0, np.float32)
 
 
 class TwoTowerSpace:
@@ -93,34 +69,61 @@ class TwoTowerSpace:
     def notes(self, tags: Sequence[Sequence[str]]) -> Dense:
         """See ``Space``."""
         content = self._content.of_notes(tags, self._encoder)
-        vectors = self._run(self._note, len(tags), {**_padded("tags", "tag_weights", content.tags), "dense": content.dense})
-        vectors[[row for row, mine in enumerate(tags) if not mine]] = 0.0
-        return vectors
+        bags = content.tags
+        rows: dict[int, Bagged] = {}
+        for row, mine in enumerate(tags):
+            if mine:
+                span = slice(bags.indptr[row], bags.indptr[row + 1])
+                rows[row] = Bagged(bags.indices[span], bags.data[span], content.dense[row], NO_IDS, NO_WEIGHTS)
+        return self._vectors(self._note, len(tags), rows)
 
     def readers(self, histories: Sequence[Sequence[ActedNote]]) -> Dense:
-        """See ``Space``."""
-        stacked = stack_histories(histories, self._rows)
-        content = self._content.of_notes(stacked.tags, self._encoder)
-        lengths = np.sqrt(np.asarray(stacked.weights.multiply(stacked.weights).sum(axis=1)).ravel())
-        scaled = (sparse.diags(1.0 / np.maximum(lengths, 1e-9)) @ stacked.weights).tocsr().astype(np.float32)
-        feed = _padded("tags", "tag_weights", (self._card.own * (scaled @ content.tags)).tocsr())
-        feed["dense"] = np.asarray(self._card.own * (scaled @ content.dense), np.float32)
-        feed |= _padded("notes", "note_weights", stacked._replace(weights=scaled).known(len(self._rows)))
-        vectors = self._run(self._reader, len(histories), feed)
-        vectors[lengths <= 0] = 0.0
+        """See ``Space``. Notes that the towers were trained on count by the content they had then."""
+        rows = {row: bagged for row, history in enumerate(histories) if (bagged := self._reader_row(history)) is not None}
+        return self._vectors(self._reader, len(histories), rows)
+
+    def _reader_row(self, history: Sequence[ActedNote]) -> Bagged | None:
+        read = read_history(history, self._rows)
+        if not read.length:
+            return None
+        known = read.weights / read.length
+        tags, tag_weights, dense = NO_IDS, NO_WEIGHTS, np.zeros(self._content.dense, np.float32)
+        if read.late:
+            content = self._content.of_notes(read.late, self._encoder)
+            weights = self._card.own * (read.late_weights / read.length)
+            summed = content.tags.T @ weights
+            tags = np.flatnonzero(summed)
+            tag_weights, dense = summed[tags], np.asarray(content.dense.T @ weights, np.float32)
+        return Bagged(tags, tag_weights, dense, read.rows, known)
+
+    def _vectors(self, session: Any, count: int, rows: dict[int, Bagged]) -> Dense:
+        """Vectors of the rows that have input, 0 for the others."""
+        vectors = np.zeros((count, self.dimension), np.float32)
+        groups: dict[tuple[int, int], list[int]] = {}
+        for row, bagged in rows.items():
+            groups.setdefault((_width(len(bagged.tags)), _width(len(bagged.notes))), []).append(row)
+        for widths, members in groups.items():
+            for start in range(0, len(members), ROWS_MAX):
+                some = members[start : start + ROWS_MAX]
+                feed = _feed([rows[row] for row in some], widths)
+                wanted = {one.name: feed[one.name] for one in session.get_inputs()}
+                vectors[some] = session.run(["vectors"], wanted)[0][: len(some)]
         return vectors
 
-    def _run(self, session: Any, rows: int, feed: dict[str, Any]) -> Dense:
-        if not rows:
-            return np.zeros((0, self.dimension), np.float32)
-        return np.array(session.run(["vectors"], feed)[0], np.float32)
+
+def _width(length: int) -> int:
+    """The power of two that a bag of that length is padded to, at least ``WIDTH_MIN``; 1 for an empty one."""
+    return max(WIDTH_MIN, 1 << (length - 1).bit_length()) if length else 1
 
 
-def _padded(ids: str, weights: str, matrix: Any) -> dict[str, Any]:
-    """Rows of a CSR matrix as padded ids and weights, at least one column."""
-    counts = np.diff(matrix.indptr)
-    width = max(int(counts.max(initial=0)), 1)
-    places = np.arange(width)[None, :] < counts[:, None]
-    padded_ids, padded_weights = np.zeros(places.shape, np.int64), np.zeros(places.shape, np.float32)
-    padded_ids[places], padded_weights[places] = matrix.indices, matrix.data
-    return {ids: padded_ids, weights: padded_weights}
+def _feed(rows: Sequence[Bagged], widths: tuple[int, int]) -> dict[str, Any]:
+    """Padded input of at least two rows."""
+    count = max(len(rows), 2)
+    feed: dict[str, Any] = {"dense": np.zeros((count, len(rows[0].dense)), np.float32)}
+    for (ids, weights), width in zip((("tags", "tag_weights"), ("notes", "note_weights")), widths, strict=True):
+        feed[ids], feed[weights] = np.zeros((count, width), np.int64), np.zeros((count, width), np.float32)
+    for row, bagged in enumerate(rows):
+        feed["dense"][row] = bagged.dense
+        feed["tags"][row, : len(bagged.tags)], feed["tag_weights"][row, : len(bagged.tags)] = bagged.tags, bagged.tag_weights
+        feed["notes"][row, : len(bagged.notes)], feed["note_weights"][row, : len(bagged.notes)] = bagged.notes, bagged.note_weights
+    return feed

@@ -22,7 +22,8 @@ from models.linear_space import LinearCard, linear_tables
 from models.roles import ActedNote, Space, TagEncoder
 from models.spaces import load_space
 from models.tag_content import TagContent
-from models.two_tower_space import NOTES_FILE, TowerCard, export_towers
+from models.tower_export import export_towers, folded
+from models.two_tower_space import NOTES_FILE, TowerCard
 from offline import recall_baselines as baselines
 from offline.choose_recall import Chosen, choose, heuristics, standardise
 from offline.recall_content import build_content
@@ -77,7 +78,8 @@ def _write_linear(linear: Linear, fitted: TagContent, encoder: TagEncoder, direc
 
 def _write_towers(trained: Towers, fitted: TagContent, task: Task, encoder: TagEncoder, directory: Path) -> None:
     directory.mkdir(parents=True)
-    export_towers(trained.reader.cpu(), trained.note.cpu(), directory)
+    reader = folded(trained.reader.cpu(), trained.content.rows(trained.warm), trained.own)
+    export_towers(reader, trained.note.cpu(), directory)
     _write_notes(task, fitted, directory)
     dimension = trained.note.shape.dimension
     _write_card(TowerCard("two_tower", "two_tower", dimension, "", encoder.version, trained.own), directory)
@@ -99,8 +101,7 @@ def _write_card(card: LinearCard | TowerCard, directory: Path) -> None:
 
 def space_ranker(task: Task, space: Space) -> Ranker:
     """Scores of the task's candidates by a written space: notes by their tags, readers by their histories, as online."""
-    tags = [[text for text in task.data.tags[note] if text in set_of(task)] for note in task.cold]
-    notes = space.notes(tags)
+    notes = space.notes([task.data.tags[note] for note in task.cold])
 
     def rank(profiles: Any) -> NDArray[np.float32]:
         return np.asarray(space.readers(histories_of(task, profiles)) @ notes.T, np.float32)
@@ -108,20 +109,14 @@ def space_ranker(task: Task, space: Space) -> Ranker:
     return rank
 
 
-def set_of(task: Task) -> frozenset[str]:
-    """The tags that the task's protocol keeps."""
-    return frozenset(task.content.texts)
-
-
 def histories_of(task: Task, profiles: Any) -> list[list[ActedNote]]:
     """Profiles, sparse (readers, notes), as the histories that are read online."""
-    kept = set_of(task)
     histories = []
     for row in range(profiles.shape[0]):
         mine = slice(profiles.indptr[row], profiles.indptr[row + 1])
         histories.append(
             [
-                ActedNote(task.data.notes[note], float(weight), [text for text in task.data.tags[note] if text in kept])
+                ActedNote(task.data.notes[note], float(weight), task.data.tags[note])
                 for note, weight in zip(profiles.indices[mine], profiles.data[mine], strict=True)
             ]
         )

@@ -28,10 +28,13 @@ Rows = NDArray[np.int64]
 
 
 class Content(NamedTuple):
-    """The tags a task may use: ``texts`` of the columns, ``counts`` (notes, tags) with 1 where a note has the tag, float32 CSR."""
+    """The tags a task may use: ``texts`` of the columns, ``counts`` (notes, tags) with 1 where a note has the tag, float32 CSR. Left out
+    were ``common`` tags and, if so said, rare ones."""
 
     texts: list[str]
     counts: Any
+    common: tuple[str, ...] = ()
+    rare_left_out: bool = False
 
 
 class Task(NamedTuple):
@@ -189,9 +192,11 @@ def tag_content(data: RecallData, documents_min: int, documents_max_share: float
     indices = np.array([texts[text] for tags in data.tags for text in tags], np.int64)
     counts = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(data.notes), len(texts)))
     documents = np.bincount(indices, minlength=len(texts))
-    kept = np.flatnonzero((documents >= documents_min) & (documents <= documents_max_share * len(data.notes)))
+    few = documents <= documents_max_share * len(data.notes)
+    kept = np.flatnonzero((documents >= documents_min) & few)
     names = list(texts)
-    return Content([names[column] for column in kept], counts[:, kept].tocsr())
+    common = tuple(names[column] for column in np.flatnonzero(~few))
+    return Content([names[column] for column in kept], counts[:, kept].tocsr(), common, documents_min > 1)
 
 
 def _matrix(data: RecallData, rows: Rows) -> Any:

@@ -1,54 +1,46 @@
-"""Trains the two towers on a task's readers: part of each history is hidden as targets, the rest is the input.
+"""Trains the two towers on a task's readers, and ranks by them.
 
-A reader's input never holds anything of a target: the profile's tags and encoder vector are computed from the notes left, not looked up.
-With ``start="closed_form"`` the tables come from the linear channel; ``"random"`` is kept for comparison.
+With ``start="closed_form"`` the tables come from the linear channel; ``"encoder"`` takes the tags' rows from the tag encoder; ``"random"``
+is kept for comparison.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from msgspec import Struct
 from numpy.typing import NDArray
 from scipy import sparse
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from models.closed_form import Content, Dense
-from models.towers import Bag, Features, Tower, TowerShape, bce_loss, contrastive_loss, hide_tags, softmax_loss
+from models.closed_form import Content, Dense, leading_vectors
+from models.tag_content import TagContent, tag_ids
+from models.towers import Features, Tower, TowerShape
 from offline.recall_linear import Linear
 from offline.recall_metrics import Ranker
+from offline.recall_task import Task
+from offline.tower_batches import Batch, Batches, Source, TowerSpec, hide_targets, note_features
+from offline.tower_batches import reader_features as features_of
+from offline.tower_training import Training
+from schemas.errors import BadSetting
+
+__all__ = [
+    "Batch",
+    "TowerSpec",
+    "Towers",
+    "hide_targets",
+    "note_features",
+    "reader_features",
+    "start_towers",
+    "tower_ranker",
+    "train_towers",
+]
 
 RADIUS_SLACK = 1.5
 CHUNK = 512
 
 
-class TowerSpec(Struct, frozen=True):
-    """How the towers are trained. ``bce``, ``contrastive``, ``softmax``: weights of the losses (the lambdas of equation 7; its L2 term is
-    ``decay``). ``candidates``: warm notes scored per batch, drawn evenly, beside the batch's targets. ``tags_hidden``: tag dropout of
-    notes. ``warm_up``: steps over which the rate rises. ``average``: what a step leaves of the moving average of all parameters, which is
-    the model that is kept."""
-
-    start: Literal["closed_form", "random"] = "closed_form"
-    dimension: int = 256
-    hidden: int = 256
-    epochs: int = 16
-    batch: int = 512
-    rate: float = 1e-3
-    decay: float = 0.0
-    tags_hidden: float = 0.5
-    warm_up: int = 20
-    average: float = 0.97
-    temperature: float = 0.02
-    softmax: float = 1.0
-    bce: float = 0.0
-    contrastive: float = 0.0
-    candidates: int = 4096
-
-
 class Towers(NamedTuple):
-    """A trained pair with what its inputs are made of. ``warm``: note rows of the history table."""
+    """A trained pair with what its inputs are made of. ``content``: of all notes of the dataset; ``warm``: rows of the history table."""
 
     reader: Tower
     note: Tower
@@ -57,65 +49,38 @@ class Towers(NamedTuple):
     own: float
 
 
-class Batch(NamedTuple):
-    """Input histories (B, warm) and hidden targets (B, warm), sparse."""
-
-    kept: Any
-    targets: Any
-
-
-def train_towers(linear: Linear, spec: TowerSpec, seed: int = 0, watch: Callable[[int, Towers], None] | None = None) -> Towers:
+def train_towers(
+    linear: Linear,
+    spec: TowerSpec,
+    seed: int = 0,
+    watch: Callable[[int, Towers], None] | None = None,
+    *,
+    batches: Batches | None = None,
+    tag_table: Dense | None = None,
+) -> Towers:
     """Trains on the histories of ``linear.task``.
 
     Args:
         linear: gives the content and, if asked for, the start.
         watch: called with the number of epochs done and the towers as they would be kept, before the first and after each.
+        batches: instead of hiding parts of the histories.
+        tag_table: what ``tag_rows`` gives, for ``start="encoder"``.
     """
-    torch.manual_seed(seed)
-    towers = _start(linear, spec)
-    history = linear.task.history[:, linear.task.warm]
-    history = history[np.flatnonzero(np.diff(history.indptr) >= 2)]
-    generator = np.random.default_rng(seed)
-    torch_generator = torch.Generator().manual_seed(seed)
-    both = nn.ModuleList([towers.reader, towers.note])
-    averaged = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(spec.average))  # type: ignore[no-untyped-call]
-    averaged.update_parameters(both)
-    reader, note = averaged.module.children()
-    assert isinstance(reader, Tower)
-    assert isinstance(note, Tower)
-    result = towers._replace(reader=reader, note=note)
-    optimiser = torch.optim.Adam(both.parameters(), lr=spec.rate, weight_decay=spec.decay)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1 / max(spec.warm_up, 1), total_iters=spec.warm_up)
+    start = start_towers(linear, spec, seed, tag_table)
+    training = Training(start.reader, start.note, source_of(linear, batches), spec, seed)
+    result = start._replace(reader=training.reader, note=training.note)
     for epoch in range(spec.epochs + 1):
+        if epoch:
+            training.run_epoch()
         if watch is not None:
             watch(epoch, result)
-        if epoch == spec.epochs:
-            break
-        order = generator.permutation(history.shape[0])
-        for begin in range(0, len(order), spec.batch):
-            batch = hide_targets(history[order[begin : begin + spec.batch]], generator)
-            optimiser.zero_grad(set_to_none=True)
-            _loss(towers, batch, spec, generator, torch_generator).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-            averaged.update_parameters(both)
     return result
 
 
-def hide_targets(history: Any, generator: np.random.Generator) -> Batch:
-    """Hides 10 to 90 % of each reader's notes, at least one and never all. ``history``: sparse (B, warm), at least two notes a row."""
-    counts = np.diff(history.indptr)
-    hidden = np.clip(np.rint(counts * generator.uniform(0.1, 0.9, len(counts))).astype(np.int64), 1, counts - 1)
-    row = np.repeat(np.arange(len(counts)), counts)
-    order = np.lexsort((generator.random(len(row)), row))
-    rank = np.empty(len(row), np.int64)
-    rank[order] = np.arange(len(row)) - np.repeat(history.indptr[:-1], counts)
-    out = rank < hidden[row]
-    parts = [
-        sparse.csr_matrix((history.data[mask], (row[mask], history.indices[mask])), shape=history.shape, dtype=np.float32)
-        for mask in (~out, out)
-    ]
-    return Batch(*parts)
+def source_of(linear: Linear, batches: Batches | None = None) -> Source:
+    """What the towers learn from, of a fitted linear channel."""
+    warm = linear.task.warm
+    return Source(linear.content.rows(warm), linear.task.history[:, warm].tocsr(), linear.smoothing.own, batches)
 
 
 def tower_ranker(towers: Towers, cold: NDArray[np.int64]) -> Ranker:
@@ -131,58 +96,24 @@ def tower_ranker(towers: Towers, cold: NDArray[np.int64]) -> Ranker:
     return rank
 
 
-def note_features(content: Content, rows: NDArray[np.int64]) -> Features:
-    """Input of the item tower."""
-    return Features(_bag(content.tags[rows]), torch.from_numpy(content.dense[rows]))
-
-
 def reader_features(towers: Towers, profiles: Any) -> Features:
-    """Input of the reader tower from profiles, sparse (B, notes), brought to length 1."""
-    lengths = np.sqrt(np.asarray(profiles.multiply(profiles).sum(axis=1)).ravel())
-    scaled = (sparse.diags(1.0 / np.maximum(lengths, 1e-9)) @ profiles).tocsr().astype(np.float32)
-    tags = towers.own * (scaled @ towers.content.tags)
-    dense = towers.own * (scaled @ towers.content.dense)
-    return Features(_bag(tags.tocsr()), torch.from_numpy(np.asarray(dense, np.float32)), _bag(scaled[:, towers.warm].tocsr()))
+    """Input of the reader tower from profiles over all notes, sparse (B, notes)."""
+    late = profiles.copy().tocsr()
+    late.data[np.isin(late.indices, towers.warm)] = 0.0
+    late.eliminate_zeros()
+    known = profiles[:, towers.warm].tocsr()
+    return features_of(towers.content.rows(towers.warm), known, towers.own, (late, towers.content) if late.nnz else None)
 
 
-def _loss(towers: Towers, batch: Batch, spec: TowerSpec, generator: np.random.Generator, torch_generator: torch.Generator) -> Tensor:
-    """Equation 7 over the chosen candidates, with the softmax beside it."""
-    warm = towers.warm
-    if spec.candidates < len(warm):
-        drawn = generator.choice(len(warm), spec.candidates, replace=False)
-        columns = np.unique(np.concatenate([drawn, batch.targets.indices]))
-        sampled = np.full(len(warm), spec.candidates / len(warm))
-        counts = np.bincount(batch.targets.indices, minlength=len(warm))
-        log_q = torch.from_numpy(np.log(np.minimum(sampled + counts, 1.0))[columns].astype(np.float32))
-    else:
-        columns, log_q = np.arange(len(warm)), None
-    full = sparse.csr_matrix(
-        (batch.kept.data, warm[batch.kept.indices], batch.kept.indptr), shape=(batch.kept.shape[0], towers.content.dense.shape[0])
-    )
-    readers = reader_features(towers, full)
-    notes = note_features(towers.content, warm[columns])
-    notes = notes._replace(tags=hide_tags(notes.tags, spec.tags_hidden, torch_generator))
-    scores = towers.reader(readers) @ towers.note(notes).T
-    targets = torch.from_numpy((batch.targets[:, columns].toarray() > 0).astype(np.float32))
-    hidden = torch.from_numpy(batch.kept[:, columns].toarray() > 0)
-    total: Tensor = scores.new_zeros(())
-    if spec.softmax:
-        total = total + spec.softmax * softmax_loss(scores, targets, hidden, spec.temperature, log_q)
-    if spec.bce:
-        total = total + spec.bce * bce_loss(scores, targets, hidden, spec.temperature)
-    if spec.contrastive:
-        picked = warm[batch.targets.indices[batch.targets.indptr[:-1]]]
-        acted = note_features(towers.content, picked).tags
-        pair = towers.reader.tags_alone(readers.tags), towers.note.tags_alone(acted)
-        total = total + spec.contrastive * contrastive_loss(*pair, spec.temperature)
-    return total
+def start_towers(linear: Linear, spec: TowerSpec, seed: int = 0, tag_table: Dense | None = None) -> Towers:
+    """Fresh towers, their tables filled as the spec says.
 
-
-def _start(linear: Linear, spec: TowerSpec) -> Towers:
-    """Fresh towers, their tables filled from the closed form when the spec says so."""
+    Raises:
+        BadSetting: ``start="encoder"`` without a ``tag_table``.
+    """
+    torch.manual_seed(seed)
     content, warm = linear.content, linear.task.warm
-    closed = spec.start == "closed_form"
-    item_map = linear.item_map(spec.dimension - 1) if closed else None
+    item_map = linear.item_map(spec.dimension - 1) if spec.start == "closed_form" else None
     dimension = spec.dimension if item_map is None else item_map.shape[1] + 1
     radius = 0.0
     if item_map is not None:
@@ -194,7 +125,19 @@ def _start(linear: Linear, spec: TowerSpec) -> Towers:
     if item_map is not None:
         _fill(note, item_map)
         _fill(reader, item_map, linear.history_table(item_map))
+    elif spec.start == "encoder":
+        if tag_table is None:
+            raise BadSetting("start: encoder needs the tag encoder's vectors of the known tags; see tag_rows")
+        for tower in (note, reader):
+            _fill_tags(tower, tag_table)
     return Towers(reader, note, content, warm, linear.smoothing.own)
+
+
+def tag_rows(task: Task, fitted: TagContent, tag_vectors: Dense) -> Dense:
+    """Encoder vectors by row of the tag table, (tags + buckets, dimension); a shared row holds the mean of the tags that fall on it."""
+    columns = np.array(tag_ids(task.content.texts, fitted.columns, fitted.spec.buckets), np.int64)
+    place = sparse.csr_matrix((np.ones(len(columns), np.float32), (columns, np.arange(len(columns)))), shape=(fitted.width, len(columns)))
+    return np.asarray((place @ tag_vectors) / np.maximum(np.asarray(place.sum(axis=1)), 1.0), np.float32)
 
 
 def _fill(tower: Tower, item_map: Dense, history: Dense | None = None) -> None:
@@ -206,7 +149,9 @@ def _fill(tower: Tower, item_map: Dense, history: Dense | None = None) -> None:
             tower.history.weight.copy_(torch.from_numpy(history))
 
 
-def _bag(matrix: Any) -> Bag:
-    """Rows of a sparse matrix as weighted bags."""
-    ids = torch.from_numpy(matrix.indices.astype(np.int64))
-    return Bag(ids, torch.from_numpy(matrix.indptr[:-1].astype(np.int64)), torch.from_numpy(matrix.data.astype(np.float32)))
+def _fill_tags(tower: Tower, tag_table: Dense) -> None:
+    """Rows along the leading directions of the encoder's vectors; coordinates that those do not fill stay small."""
+    directions = leading_vectors(tag_table, tower.tags.weight.shape[1])
+    with torch.no_grad():
+        tower.tags.weight.mul_(0.01)
+        tower.tags.weight[:, : directions.shape[1]] += torch.from_numpy(tag_table @ directions)

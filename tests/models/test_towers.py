@@ -16,7 +16,6 @@ from models.towers import (
     contrastive_loss,
     hide_tags,
     softmax_loss,
-    tag_ids,
 )  # fmt: skip
 
 
@@ -51,14 +50,6 @@ def test_radius_keeps_the_order_of_inner_products_that_plain_normalisation_loses
     direction = reader.tags_alone(query.tags)
     want = (direction / direction.norm()) @ raw.T / 10.0
     assert torch.allclose(reader(query) @ note(each).T, want, atol=1e-6)
-
-
-def test_unknown_tags_share_rows_behind_the_known_ones() -> None:
-    vocabulary = {"linen": 0, "midi": 1}
-    ids = tag_ids(["midi", "never seen", "linen", "never seen"], vocabulary, 16)
-    assert (ids[0], ids[2]) == (1, 0)
-    assert ids[1] == ids[3] and 2 <= ids[1] < 18
-    assert len(set(tag_ids([f"tag {n}" for n in range(200)], vocabulary, 16))) == 16
 
 
 def test_softmax_by_hand_with_a_hidden_note_and_log_q() -> None:

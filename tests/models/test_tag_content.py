@@ -1,0 +1,56 @@
+"""Features of a note by its tags: the same alone as among the notes they were fitted to."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from models.tag_content import ContentSpec, TagContent, fit_content, load_content, tag_ids
+from tests.models.hashing_encoder import HashingEncoder
+
+NOTES = [["linen", "midi", "a-line"], ["linen", "silk"], ["silk", "midi"], ["once"], [], ["linen", "everywhere"]]
+
+
+def fitted(notes: list[list[str]], texts: list[str], **options: object) -> tuple[TagContent, sparse.csr_matrix]:
+    """Fitted to ``notes``, of whose tags only ``texts`` are counted."""
+    counts = sparse.csr_matrix(np.array([[float(text in note) for text in texts] for note in notes], np.float32))
+    vectors = HashingEncoder().encode([text.replace("-", " ") for text in texts])
+    content = fit_content(counts, texts, vectors, np.arange(len(notes) - 1), ContentSpec(buckets=4, idf_power=1.5), **options)  # type: ignore[arg-type]
+    return content, content.of_counts(counts, texts, vectors)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=5, unique=True), min_size=2, max_size=8))
+def test_a_note_alone_has_the_features_of_the_training_matrix(notes: list[list[str]]) -> None:
+    texts = sorted({text for note in notes for text in note}) or ["a"]
+    content, matrix = fitted(notes, texts)
+    for row, note in enumerate(notes):
+        alone = content.of_notes([note], HashingEncoder()).matrix()[0]
+        assert np.allclose(alone, matrix.rows([row]).matrix()[0], atol=1e-6)
+
+
+def test_what_training_left_out_is_left_out_and_all_new_tags_still_say_something() -> None:
+    content, matrix = fitted(NOTES, ["linen", "midi", "silk"], common=frozenset({"everywhere"}), rare_left_out=True)
+    alone = content.of_notes(NOTES, HashingEncoder()).matrix()
+    assert np.allclose(alone[[0, 1, 2, 4, 5]], matrix.matrix()[[0, 1, 2, 4, 5]], atol=1e-6)
+    assert alone[3, : content.width].any() and not matrix.tags[3].nnz
+    both = fitted(NOTES, ["linen", "midi", "silk"])[0].of_notes([["linen", "new"]], HashingEncoder())
+    assert len(both.tags.indices) == 2
+
+
+def test_rows_are_the_same_to_the_bit_in_any_company_and_order_of_files(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    content, _ = fitted(NOTES, ["linen", "midi", "silk", "once", "a-line"])
+    content.save(tmp_path)
+    again = load_content(tmp_path)
+    together = content.of_notes(NOTES, HashingEncoder()).matrix()
+    for order in (range(6), (5, 3, 1, 0)):
+        for row in order:
+            assert np.array_equal(again.of_notes([NOTES[row]], HashingEncoder()).matrix()[0], together[row])
+
+
+def test_unknown_tags_share_rows_behind_the_known_ones() -> None:
+    vocabulary = {"linen": 0, "midi": 1}
+    ids = tag_ids(["midi", "never seen", "linen", "never seen"], vocabulary, 16)
+    assert (ids[0], ids[2]) == (1, 0)
+    assert ids[1] == ids[3] and 2 <= ids[1] < 18
+    assert len(set(tag_ids([f"tag {n}" for n in range(200)], vocabulary, 16))) == 16
