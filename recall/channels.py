@@ -4,7 +4,7 @@
 |---|---|---|
 | ``tag_embedding`` | notes whose vector lies nearest to the reader's | cosine |
 | ``tag_index`` | notes that share tags with the profile, word for word | sum of the profile scores of the shared tags |
-| ``tag_index_idf`` | the same | each shared tag weighted by how rare it is |
+| ``tag_index_idf`` | the same | each shared tag weighted by its inverse document frequency |
 | ``fresh`` | newest notes, of the reader's categories and of all | weighted reciprocal ranks |
 
 The learned channels are in ``recall/learned_channels.py``.
@@ -97,8 +97,7 @@ class TagIndex(Struct, frozen=True):
     """Notes found under the reader's highest scored tags, scored by their records: an entry whose record lost the tag is no candidate.
 
     Of each tag the newest ``limit`` notes of the window are looked at; where that cuts a tag's list, a note's sum over the lists may be too
-    low, so the records of the best 4 x ``limit`` are read to score them. ``rare``: weight a tag by log(1 + limit / notes found), an inverse
-    document frequency bounded by what was looked at.
+    low, so the records of the best 4 x ``limit`` are read to score them. ``rare``: weight a tag by ``idf`` over all notes of the index.
     """
 
     name: str = "tag_index"
@@ -111,15 +110,19 @@ class TagIndex(Struct, frozen=True):
         if not liked:
             return NOTHING
         listed = context.notes.store.tagged_with(list(liked), context.window, context.limit)
-        weights = {text: score * self._rarity(len(listed.get(text, ())), context.limit) for text, score in liked.items()}
+        weights = self._weights(liked, context)
         cut = any(len(found) >= context.limit for found in listed.values())
         listing = _best(_sums(listed, weights), context.limit * (RESCORED if cut else 1))
         records = context.notes.get(hit.note_id for hit in listing)
         hits = [scored for hit in listing if (scored := self._scored(hit, records.get(hit.note_id), weights)) is not None]
         return Found(_best(hits, context.limit), cut or len(listing) >= context.limit)
 
-    def _rarity(self, found: int, limit: int) -> float:
-        return math.log1p(limit / found) if self.rare and found else 1.0
+    def _weights(self, liked: dict[str, float], context: Context) -> dict[str, float]:
+        """What a shared tag counts, by tag; at a moment that was asked about, by what was published up to it."""
+        if not self.rare:
+            return liked
+        notes, tagged = context.notes.store.tag_counts(list(liked), context.window.until)
+        return {text: score * idf(notes, tagged[text]) for text, score in liked.items()}
 
     @staticmethod
     def _scored(hit: Hit, record: NoteRecord | None, weights: Mapping[str, float]) -> Hit | None:
@@ -138,7 +141,7 @@ class Fresh(Struct, frozen=True):
 
     def candidates(self, context: Context) -> Found:
         """See ``Channel``."""
-        shares = _category_shares(context)
+        shares = category_shares(context)
         scores: dict[str, float] = {}
         published: dict[str, int] = {}
         for category, weight in {"*": 1.0, **shares}.items():
@@ -151,10 +154,15 @@ class Fresh(Struct, frozen=True):
 
 _ALL: tuple[Channel, ...] = (TagEmbedding(), TagIndex(), TagIndex("tag_index_idf", rare=True), Fresh())
 CHANNELS: dict[str, Channel] = {channel.name: channel for channel in _ALL}
-DEFAULT_CHANNELS = ("tag_embedding", "tag_index", "fresh")
+DEFAULT_CHANNELS = ("tag_embedding", "tag_index_idf", "fresh")
 
 
-def _category_shares(context: Context) -> dict[str, float]:
+def idf(notes: int, tagged: int) -> float:
+    """ln((N + 1) / df), at least ln((N + 1) / N): a tag that all notes have still says a little (Sparck Jones 1972, one note added)."""
+    return math.log((notes + 1) / min(tagged, notes)) if notes and tagged else 0.0
+
+
+def category_shares(context: Context) -> dict[str, float]:
     """Share of the reader's followed categories among the notes acted on last, most frequent first."""
     records = context.notes.get(context.reader.recent_notes)
     counts = Counter(record.category for record in records.values() if record.category)

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from recall.redis_client import Client, redis_errors
-from recall.stores import Hit, Window
+from recall.stores import Hit, TagCounts, Window
 from schemas.errors import Transient
 from schemas.keys import Keys
 from schemas.stored import NoteRecord, Place
@@ -132,6 +132,12 @@ class RedisNotes:
         distinct = list(dict.fromkeys(texts))
         return dict(zip(distinct, self._newest([self._keys.tag(text) for text in distinct], window, limit), strict=True))
 
+    def tag_counts(self, texts: Sequence[str], until: int | None = None) -> TagCounts:
+        distinct = list(dict.fromkeys(texts))
+        keys = [self._keys.recent(ALL), *(self._keys.tag(text) for text in distinct)]
+        notes, *tagged = self._run([("ZCARD", key) if until is None else ("ZCOUNT", key, "-inf", until) for key in keys])
+        return TagCounts(notes, dict(zip(distinct, tagged, strict=True)))
+
     def recent(self, categories: Sequence[str], window: Window, limit: int) -> list[Hit]:
         return newest_of(self._newest([self._keys.recent(category) for category in dict.fromkeys(categories)], window, limit), limit)
 
@@ -237,6 +243,12 @@ class MemoryNotes:
 
     def tagged_with(self, texts: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
         return {text: self._newest(("tag", text), window, limit) for text in texts}
+
+    def tag_counts(self, texts: Sequence[str], until: int | None = None) -> TagCounts:
+        return TagCounts(self._count(("recent", ALL), until), {text: self._count(("tag", text), until) for text in texts})
+
+    def _count(self, place: Place, until: int | None) -> int:
+        return sum(until is None or at <= until for at in self._index.get(place, {}).values())
 
     def recent(self, categories: Sequence[str], window: Window, limit: int) -> list[Hit]:
         return newest_of([self._newest(("recent", category), window, limit) for category in categories], limit)

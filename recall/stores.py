@@ -45,6 +45,13 @@ class Hit(NamedTuple):
     published_at: int
 
 
+class TagCounts(NamedTuple):
+    """How many notes there are, and how many of them carry each tag."""
+
+    notes: int
+    tagged: dict[str, int]
+
+
 class Window(NamedTuple):
     """Publication times a query accepts, epoch ms, both ends included; None is open."""
 
@@ -86,6 +93,10 @@ class Notes(Protocol):
 
     def tagged_with(self, texts: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
         """Newest ``limit`` notes of each tag within the window, newest first; ``score`` is ``published_at``."""
+        ...
+
+    def tag_counts(self, texts: Sequence[str], until: int | None = None) -> TagCounts:
+        """Document frequencies in the index, of the notes published up to ``until`` (epoch ms, None for all); one round trip."""
         ...
 
     def recent(self, categories: Sequence[str], window: Window, limit: int) -> list[Hit]:

@@ -64,6 +64,16 @@ def notes(request: pytest.FixtureRequest) -> Notes:
     return RedisNotes(redis_client(settings), Keys(settings.namespace, "b1"))
 
 
+def test_document_counts_follow_what_is_listed(notes: Notes) -> None:
+    assert notes.tag_counts([]) == (0, {})
+    assert notes.tag_counts(["red shoes"]) == (0, {"red shoes": 0})
+    put(notes, record("n1", 5, ("red shoes", "跑鞋")), record("n2", 7, ("red shoes",)), record("n3", 9, ()))
+    assert notes.tag_counts(["red shoes", "跑鞋", "tea", "tea"]) == (3, {"red shoes": 2, "跑鞋": 1, "tea": 0})
+    assert notes.tag_counts(["red shoes", "跑鞋"], until=5) == (1, {"red shoes": 1, "跑鞋": 1})
+    put(notes, tombstone("n1", 10))
+    assert notes.tag_counts(["red shoes", "跑鞋"]) == (2, {"red shoes": 1, "跑鞋": 0})
+
+
 def test_an_unknown_note_is_absent(notes: Notes) -> None:
     assert notes.get(["nobody"]) == {}
     assert notes.tagged_with(["nothing"], OPEN, 5) == {"nothing": []}

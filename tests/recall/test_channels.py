@@ -1,5 +1,7 @@
 """Candidate sources one by one, on the in-memory twins."""
 
+import math
+
 import pytest
 
 from recall.channels import CHANNELS, Context, Found
@@ -40,6 +42,27 @@ def test_tag_index_scores_by_the_record_where_the_index_shows_only_a_part(world)
     found = propose(world, "tag_index", "u", limit=3)
     assert ("old", 4.0) in [(hit.note_id, hit.score) for hit in found.hits]
     assert found.more
+
+
+def test_a_tag_counts_by_its_rarity_among_all_notes_not_among_those_looked_at(world):
+    """Beyond the limit a list is cut; the document frequency is not."""
+    world.note("liked", "green tea", "clay pot", age_h=9)
+    for number in range(7):
+        world.note(f"n{number}", "green tea", age_h=2)
+    world.note("pot", "clay pot", age_h=3)
+    world.act("u", "like", "liked", age_h=0)
+    scores = {hit.note_id: hit.score for hit in propose(world, "tag_index_idf", "u", limit=2).hits}
+    assert scores == pytest.approx({"liked": 2 * (math.log(10 / 8) + math.log(10 / 2)), "pot": 2 * math.log(10 / 2)})
+
+
+def test_document_frequencies_of_a_past_moment_know_nothing_later(world):
+    world.note("liked", "green tea", age_h=9)
+    world.note("match", "green tea", age_h=8)
+    for number in range(7):
+        world.note(f"n{number}", "green tea", age_h=2)
+    world.act("u", "like", "liked", age_h=0)
+    (hit, _) = propose(world, "tag_index_idf", "u", window=Window(None, NOW - 5 * 3_600_000)).hits
+    assert hit.score == pytest.approx(2 * math.log(3 / 2))
 
 
 def test_tags_with_negative_scores_propose_nothing(world):

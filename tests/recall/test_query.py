@@ -36,7 +36,7 @@ def test_notes_come_by_how_well_they_match_with_the_newest_at_the_end(runner):
     answer = runner.recall("u")
     assert ids(answer) == ["exact", "similar", "other"]
     assert removed(answer) == {"liked": "seen"}
-    assert [part.name for part in answer.results[0].channels] == ["fresh", "tag_embedding", "tag_index"]
+    assert [part.name for part in answer.results[0].channels] == ["fresh", "tag_embedding", "tag_index_idf"]
     assert answer.degraded == []
     assert answer.profile_tags == 2
 

@@ -64,7 +64,7 @@ def test_recall_json(invoke, reader):
     assert (document["user_id"], document["as_of"], document["degraded"]) == ("u 1", NOW, [])
     (result,) = document["results"]
     assert result["note_id"] == "match"
-    assert {part["name"]: part["rank"] for part in result["channels"]} == {"fresh": 1, "tag_embedding": 1, "tag_index": 1}
+    assert {part["name"]: part["rank"] for part in result["channels"]} == {"fresh": 1, "tag_embedding": 1, "tag_index_idf": 1}
     (reason,) = result["reasons"]
     assert (reason["profile_tag"], reason["note_tag"], reason["score"]) == ("green tea", "green tea", 2.0)
     assert reason["actions"] == [{"note_id": "liked", "action": "like", "occurred_at": NOW}]

@@ -30,7 +30,7 @@ def test_a_recall_reads_as_notes_with_their_reasons(world):
     world.act("u-17", "like", "liked", age_h=0)
     lines = recalled(world, "u-17").splitlines()
     assert lines[0] == "Notes of the last 24 h for u-17, by 1 profile tags."
-    assert lines[1].split()[:2] == ["1", "n-12"] and "shoes, 3 h old, by fresh #1, tag_embedding #1, tag_index #1" in lines[1]
+    assert lines[1].split()[:2] == ["1", "n-12"] and "shoes, 3 h old, by fresh #1, tag_embedding #1, tag_index_idf #1" in lines[1]
     assert lines[2].strip() == "because you liked liked: crimson running shoes (2)"
     assert "because you liked liked: crimson running shoes ≈ navy running shoes (" in lines[4] and "% alike)" in lines[4]
     assert lines[6].strip().startswith("nearest, you liked liked: crimson running shoes ≈ jasmine tea (")
