@@ -18,13 +18,10 @@ from models.towers import Bag, Features, hide_tags
 
 
 class TowerSpec(Struct, frozen=True):
-    """How the towers are trained.
-
-    ``start``: where the tables come from: the linear channel, for tags the tag encoder, or chance. ``bce``, ``contrastive``, ``softmax``:
-    weights of the losses (the lambdas of equation 7; its L2 term is ``decay``). ``candidates``: warm notes scored per batch, drawn evenly,
-    beside the batch's targets. ``tags_hidden``: tag dropout of notes. ``warm_up``: steps over which the rate rises. ``average``: what a step
-    leaves of the moving average of all parameters, which is the model that is kept.
-    """
+    """How the towers are trained. ``start``: where the tables come from: the linear channel, for tags the tag encoder, or chance. ``bce``,
+    ``contrastive``, ``softmax``: weights of the losses (the lambdas of equation 7; its L2 term is ``decay``). ``candidates``: warm
+    notes scored per batch, drawn evenly, beside the batch's targets. ``tags_hidden``: tag dropout of notes. ``warm_up``: steps over
+    which the rate rises. ``average``: what a step leaves of the moving average of all parameters, which is the model that is kept."""
 
     start: Literal["closed_form", "encoder", "random"] = "closed_form"
     dimension: int = 256

@@ -42,7 +42,7 @@ def test_the_default_is_the_spaces_first_and_their_notes_come_with_reasons(world
     world.act("u", "like", "tea0")
     answer = world.recall("u", k=5, explain=True)
     assert {one.note_id for one in answer.results} == {f"tea{number}" for number in range(1, 6)}
-    assert all({"two_tower", "linear", "tag_embedding", "tag_index"} <= names(one) for one in answer.results)
+    assert all({"two_tower", "linear", "tag_embedding", "tag_index_idf"} <= names(one) for one in answer.results)
     assert all(one.reasons[0].profile_tag == "green tea" for one in answer.results)
 
 
@@ -112,7 +112,7 @@ def test_merge_weights_choose_the_channels_and_weigh_them():
     named = choose(("tag_embedding", "two_tower"), ["two_tower"], weights)
     assert [(channel.name, channel.blend.weight) for channel in named] == [("tag_embedding", 1.0), ("two_tower", 2.5)]
     assert [channel.name for channel in choose(None, ["zeta", "linear", "two_tower"], {})] == [
-        "two_tower", "linear", "zeta", "tag_embedding", "tag_index", "fresh"
+        "two_tower", "linear", "zeta", "tag_embedding", "tag_index_idf", "fresh"
     ]  # fmt: skip
 
 
