@@ -35,11 +35,13 @@ def open_stores(settings: Settings) -> "RecallStores":
     Raises:
         BundleMismatch: the bundle directory of the settings is not the live bundle; names the part.
     """
+    from recall.exploration_budget import RedisExplorationBudget
     from recall.note_index import MilvusNoteIndex
     from recall.query import RecallStores
 
     profiles, notes, bundle = open_readers(settings)
+    budget = RedisExplorationBudget(redis_client(settings), Keys(settings.namespace, bundle or ""))
     parts = live_parts(settings, bundle) or Identity("")
     index = MilvusNoteIndex(settings, bundle or "", spaces=list(parts.spaces))
     spaces = {name: LateSpace(name, parts, bundle or "", settings) for name in parts.spaces}
-    return RecallStores(profiles, notes, index, settings, bundle, spaces, parts.weights)
+    return RecallStores(profiles, notes, index, settings, bundle, spaces, parts.weights, budget)

@@ -111,6 +111,7 @@ def profile(user: str, as_of: int | None, k: int, as_json: bool, data: str | Non
 @AS_OF
 @CHANNELS_ASKED
 @click.option("--explain", is_flag=True, help="Say which tags of the profile met which tags of the note, and why they are in the profile.")
+@click.option("--spend", "serving", is_flag=True, help="The answer is shown to the reader: new notes in it spend their exploration budget.")
 @JSON
 @DATA
 def recall(user: str, as_json: bool, data: str | None, **asked: Any) -> None:
@@ -118,6 +119,8 @@ def recall(user: str, as_json: bool, data: str | None, **asked: Any) -> None:
     from recall import query
     from recall.build import open_stores, tag_encoder
 
+    if asked["serving"] and asked["as_of"] is not None:
+        raise click.UsageError("--spend is for an answer that is shown now; leave out --as-of")
     settings = load(data=data)
     question = query_of(user, **asked)
     answer = query.recall(question, open_stores(settings), tag_encoder(settings))

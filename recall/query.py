@@ -1,24 +1,28 @@
-"""The query: reader -> candidate sources -> filters -> merge -> explanation. Read ``recall`` top to bottom.
+"""The query: reader -> candidate sources -> filters -> merge -> arrangement -> explanation. Read ``recall`` top to bottom.
 
 Redis down is ``Transient``: without profiles and records nothing can be said. A channel whose store is down contributes nothing and is
 named in ``degraded``.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from models.profile import actions_behind
 from models.roles import Space, TagEncoder
+from recall.arrange import Place, arrange, arrange_serving
 from recall.channels import TAGS_ENCODED, Channel, Context, Found
 from recall.explain import Reason, Similarity, explain
 from recall.filters import Judge, Removed, known, live, not_own, original, split, unseen, within
-from recall.learned_channels import ReaderVectors, choose
+from recall.learned_channels import ReaderVectors, choose, default_channels
 from recall.merge import Candidate, ChannelScore, Ranked, merge, pool
 from recall.note_index import now_ms
+from recall.plan import plan_of
 from recall.reader import KnownNotes, read_reader
-from recall.stores import NoteIndex, Notes, Profiles, Window
+from recall.sentences import Moment, why
+from recall.stores import ExplorationBudget, NoteIndex, Notes, Profiles, Window
 from schemas.errors import Transient
 from schemas.settings import Settings
 from schemas.stored import NoteRecord
@@ -27,7 +31,7 @@ DAY_MS = 86_400_000
 OVERFETCH = 4
 FETCH_MIN = 100
 FETCH_MAX = 16_000
-WORD_FOR_WORD = ("tag_index", "tag_index_idf", "fresh")
+WORD_FOR_WORD = ("tag_index", "tag_index_idf", "fresh", "exploration")
 """Channels whose proposals only equal tags explain; the others' are explained by similar ones too."""
 NO_BUNDLE = "no bundle is active yet: run `tagstream consume`"
 
@@ -36,7 +40,8 @@ class Query(Struct, frozen=True, kw_only=True):
     """What is asked. ``fresh_within_ms``: greatest age of a note, None for any.
 
     ``as_of``: the moment asked about, epoch ms; notes published later do not exist. None is the clock, without that bound: a producer whose
-    clock runs ahead hides nothing. ``channels``: by name; None for those of the live bundle.
+    clock runs ahead hides nothing. ``channels``: by name; None for those of the live bundle. ``serving``: the answer is
+    shown to the reader, so that new notes in it spend their exploration budget; without it nothing is explored and nothing spent.
     """
 
     user_id: str
@@ -45,11 +50,13 @@ class Query(Struct, frozen=True, kw_only=True):
     as_of: int | None = None
     channels: tuple[str, ...] | None = None
     explain: bool = False
+    serving: bool = False
 
 
 class RecallStores(Struct, frozen=True):
     """The online stores of one bundle version, with the settings of the profile arithmetic. ``bundle`` None: none is live yet;
-    ``spaces``: its learned ones by name; ``weights``: of its merge, by channel."""
+    ``spaces``: its learned ones by name; ``weights``: of its merge, by channel; ``budget``: of exploration, None for
+    stores that nothing explores."""
 
     profiles: Profiles
     notes: Notes
@@ -58,10 +65,15 @@ class RecallStores(Struct, frozen=True):
     bundle: str | None = None
     spaces: Mapping[str, Space] = {}
     weights: Mapping[str, float] = {}
+    budget: ExplorationBudget | None = None
 
 
 class Result(Struct, frozen=True):
-    """A recalled note. ``reasons`` is filled when asked for; ``channels`` holds ``fresh`` alone where nothing of the profile matched."""
+    """A recalled note. ``reasons`` is filled when asked for; ``channels`` holds ``fresh`` alone where nothing of the profile matched.
+
+    ``quota``: the channel whose minimum share brought the note in, None where its place in the ranking did. ``exploration_left``: for a
+    note shown by exploration, how many impressions it is still due. ``why``: when asked for, a line for a person on each channel.
+    """
 
     note_id: str
     score: float
@@ -70,6 +82,9 @@ class Result(Struct, frozen=True):
     category: str | None = None
     published_at: int = 0
     tags: list[str] = field(default_factory=list)
+    quota: str | None = None
+    exploration_left: int | None = None
+    why: dict[str, str] = field(default_factory=dict)
 
 
 class Recalled(Struct, frozen=True):
@@ -91,23 +106,37 @@ def recall(query: Query, stores: RecallStores, encoder: TagEncoder) -> Recalled:
 
     Raises:
         Transient: when Redis does not answer.
-        BadSetting: when a channel is asked for that the bundle does not have.
+        BadSetting: when a channel is asked for that the bundle does not have, or a setting of the ranking cannot be read.
         BundleMismatch: when a learned part here is not that of the live bundle.
     """
     now = now_ms() if query.as_of is None else query.as_of
     if stores.bundle is None:
         return Recalled(query.user_id, now, [], [], [NO_BUNDLE])
     context = prepare(query, now, stores, encoder)
-    channels = choose(query.channels, stores.spaces, stores.weights)
+    plan = plan_of(stores.settings, tuple(stores.spaces))
+    names = (
+        plan.channels(default_channels(stores.spaces, stores.weights), tuple(stores.spaces)) if query.channels is None else query.channels
+    )
+    channels = choose(names, stores.spaces, plan.weigh(stores.weights))
     degraded: dict[str, str] = {}
     while True:
         ranked, removed, more = rank(channels, context, degraded)
         if len(ranked) >= query.k or not more or context.limit >= FETCH_MAX:
             break
         context = replace(context, limit=min(context.limit * OVERFETCH, FETCH_MAX))
-    chosen = ranked[: query.k]
-    reasons = explain_all(chosen, context) if query.explain else [[] for _ in chosen]
-    results = [result(one, why, context.notes) for one, why in zip(chosen, reasons, strict=True)]
+    if query.serving:
+        passes = partial(passing, context=context)
+        places = arrange_serving(ranked, context, plan, query.k, budget=stores.budget, now=now, passes=passes, degraded=degraded)
+    else:
+        places = arrange(ranked, context, plan, query.k)
+    reasons = explain_all([place.note for place in places], context) if query.explain else [[] for _ in places]
+    results = [result(place, found, context.notes) for place, found in zip(places, reasons, strict=True)]
+    if query.explain:
+        records = context.notes.get(one.note_id for one in results)
+        results = [
+            replace(one, why=why(place, records[one.note_id], one.reasons, context, Moment(now, plan)))
+            for place, one in zip(places, results, strict=True)
+        ]
     return Recalled(query.user_id, now, results, removed, list(degraded.values()), len(context.reader.liked))
 
 
@@ -160,6 +189,12 @@ def filter_all(candidates: Sequence[Candidate], context: Context) -> tuple[list[
     return kept, removed
 
 
+def passing(candidates: Sequence[Candidate], context: Context) -> list[Candidate]:
+    """What every filter lets through, in the order given, reposts left out."""
+    kept, _ = filter_all(candidates, context)
+    return split(kept, original(context.notes.get(one.note_id for one in kept), fingerprints(context)))[0]
+
+
 def fingerprints(context: Context) -> dict[str, str]:
     """Fingerprint -> note, of the notes the reader acted on last: their reposts are no news."""
     records = context.notes.get(context.reader.recent_notes)
@@ -190,7 +225,9 @@ def texts(record: NoteRecord | None) -> list[str]:
     return [] if record is None else [tag.text for tag in sorted(record.tags, key=lambda tag: tag.rank)]
 
 
-def result(one: Ranked, reasons: list[Reason], notes: KnownNotes) -> Result:
-    """A ranked candidate as it is shown."""
+def result(place: Place, reasons: list[Reason], notes: KnownNotes) -> Result:
+    """A place of the answer as it is shown."""
+    one = place.note
     record = notes.get([one.note_id])[one.note_id]
-    return Result(one.note_id, one.score, one.channels, reasons, record.category, record.published_at, texts(record))
+    shown = (record.category, record.published_at, texts(record))
+    return Result(one.note_id, one.score, one.channels, reasons, *shown, quota=place.quota, exploration_left=place.left)

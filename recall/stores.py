@@ -6,6 +6,7 @@
 | ``Notes`` | ``recall.notes.RedisNotes`` | ``recall.notes.MemoryNotes`` |
 | ``NoteTags`` | ``recall.note_tags.RedisNoteTags`` | ``recall.note_tags.StoredNoteTags`` over ``MemoryNotes`` |
 | ``NoteIndex`` | ``recall.note_index.MilvusNoteIndex`` | ``recall.memory_index.MemoryNoteIndex`` |
+| ``ExplorationBudget`` | ``recall.exploration_budget.RedisExplorationBudget`` | ``recall.exploration_budget.MemoryExplorationBudget`` |
 
 Every method raises ``Transient`` when its server does not answer within the timeout.
 """
@@ -140,6 +141,25 @@ class NoteIndex(Protocol):
     def expire(self, before: int) -> int:
         """Removes from the fresh-notes collection what was published before; returns how many. What a search in the fresh collection
         relies on (younger than ``fresh_hours``) always stays."""
+        ...
+
+
+class ExplorationBudget(Protocol):
+    """Impressions that exploration granted to new notes."""
+
+    def spent(self, note_ids: Sequence[str]) -> dict[str, int]:
+        """Impressions granted so far, by note."""
+        ...
+
+    def reserve(self, note_id: str, user_id: str, impressions: int, keep_ms: int) -> int | None:
+        """Grants one of a note's ``impressions`` to a reader; atomic.
+
+        Args:
+            keep_ms: how long from now the count is kept; every grant extends it.
+
+        Returns:
+            How many are left after it; None when all are granted, or this reader has one already.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ from recall.explain import COSINE_MIN, Reason
 from recall.filters import MEANING
 from recall.query import Query, Recalled, Result
 from recall.reader import ProfileView
+from recall.sentences import age
 
 BAR = 24
 VERBS = {
@@ -36,14 +37,6 @@ def bar(score: float, highest: float) -> Text:
     share = max(0.0, min(1.0, score / highest)) if highest > 0 else 0.0
     halves = round(share * BAR * 2)
     return Text("█" * (halves // 2) + "▌" * (halves % 2), style="cyan", end="")
-
-
-def age(milliseconds: int) -> str:
-    """A duration in a unit of which it has at least two, if any."""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
-        if abs(milliseconds) >= 2 * size:
-            return f"{milliseconds / size:.0f} {unit}"
-    return f"{milliseconds / 1000:.0f} s"
 
 
 def show_profile(console: Console, profile: ProfileView) -> None:
@@ -71,6 +64,8 @@ def show_recalled(console: Console, query: Query, recalled: Recalled) -> None:
         console.print(_headline(number, result, recalled.as_of, highest), soft_wrap=True)
         for reason in result.reasons:
             console.print(_because(reason), soft_wrap=True)
+        for channel, line in result.why.items():
+            console.print(Text(f"      {channel}: {shown(line)}", style="dim"), soft_wrap=True)
     for why, count in Counter(removed.reason for removed in recalled.removed).most_common():
         console.print(Text(f"left out: {count} {why} ({MEANING[why]})", style="dim"))
 

@@ -31,6 +31,10 @@ class Keys(Struct, frozen=True):
         """A note's packed record."""
         return f"{{n{bucket(note_id):02x}}}:{self._tail}:note:{note_id}"
 
+    def explored(self, note_id: str) -> str:
+        """Readers to whom exploration showed a note."""
+        return f"{{n{bucket(note_id):02x}}}:{self._tail}:explored:{note_id}"
+
     def tag(self, text: str) -> str:
         """Inverted index of one tag: sorted set of note_id by published_at."""
         return f"{{t{bucket(text):02x}}}:{self._tail}:tag:{text}"

@@ -58,6 +58,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     profile_weight_comment: Annotated[float, _doc("what a comment adds")] = 0.0
     profile_weight_share: Annotated[float, _doc("what a share adds")] = 0.0
     recall_filter_impressions: Annotated[bool, _doc("recall also leaves out notes the reader was only shown")] = False
+    recall_weights: Annotated[str, _doc("weights in the merge, over the bundle's: two_tower=1,tag_index_idf=0.3; 0 leaves it out")] = ""
+    recall_quotas: Annotated[str, _doc("shares of the results by channel, least..most: two_tower=0.2..,fresh=..0.3")] = ""
+    recall_diversity: Annotated[
+        float, Meta(ge=0, le=1), _doc("how much unlike notes are preferred to matching ones (1 - lambda of MMR); 0 = off")
+    ] = 0.0
+    exploration_impressions: Annotated[
+        int, Meta(ge=0), _doc("impressions that each new note is given among readers whose tags match; 0 = off")
+    ] = 0
+    exploration_slots: Annotated[Positive, _doc("places of an answer that exploration may take")] = 1
+    exploration_hours: Annotated[float, Meta(gt=0), _doc("age up to which exploration takes a note for new, hours")] = 24.0
     recall_timeout_s: Annotated[float, Meta(gt=0), _doc("bound on each store call of a recall, seconds")] = 2.0
     tag_notes_batch: Annotated[Positive, _doc("notes per tagger batch")] = 16
     tag_notes_batch_age_s: Annotated[NotNegative, _doc("longest wait for a tagger batch to fill, seconds")] = 0.05

@@ -29,6 +29,15 @@ def test_a_recall_reads_as_notes_with_their_reasons(world):
     world.note("n-14", "jasmine tea", age_h=1)
     world.act("u-17", "like", "liked", age_h=0)
     lines = recalled(world, "u-17").splitlines()
+    channels = ("fresh: ", "tag_embedding: ", "tag_index_idf: ")
+    why = [line.strip() for line in lines if line.strip().startswith(channels)]
+    assert why[:3] == [
+        "fresh: published 3 h ago; 100% of the notes acted on last are in shoes",
+        "tag_embedding: near: crimson running shoes",
+        "tag_index_idf: shares crimson running shoes with the profile",
+    ]
+    assert why[-1].startswith("tag_embedding: nearest, though far: crimson running shoes ≈ jasmine tea")
+    lines = [line for line in lines if not line.strip().startswith(channels)]
     assert lines[0] == "Notes of the last 24 h for u-17, by 1 profile tags."
     assert lines[1].split()[:2] == ["1", "n-12"] and "shoes, 3 h old, by fresh #1, tag_embedding #1, tag_index_idf #1" in lines[1]
     assert lines[2].strip() == "because you liked liked: crimson running shoes (2)"
