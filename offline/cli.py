@@ -8,6 +8,7 @@ COMMANDS = {
     "dataset": "offline.convert_dataset:dataset",
     "evaluate-recall": "offline.evaluate_recall:evaluate_recall",
     "towers": "offline.export_spaces:towers",
+    "measure-diversity": "offline.measure_diversity:measure_diversity",
     "sweep-recall": "offline.sweep_recall:sweep_recall",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
 }

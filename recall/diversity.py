@@ -42,7 +42,7 @@ def carried(record: NoteRecord | None) -> list[tuple[str, str]]:
         return []
     found = [("tag", tag.text) for tag in record.tags]
     found += [("category", record.category)] if record.category else []
-    return [*found, ("author", record.author_id)]
+    return [*found, ("author", record.author_id)] if record.author_id else found
 
 
 def marginal(scores: Floats, sets: Sequence[Sequence[tuple[str, str]]], count: int, trade: float) -> list[int]:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import recall.build
+from recall import query
 from recall.cli import profile
 from recall.cli import recall as recall_command
 from schemas.errors import Transient
@@ -110,6 +111,21 @@ def test_bad_values_are_wrong_usage_and_name_the_fix(invoke, arguments, says):
 def test_ids_that_no_event_can_carry_are_wrong_usage(invoke, user):
     assert invoke(recall_command, user).exit_code == 2
     assert invoke(profile, user).exit_code == 2
+
+
+def test_spend_serves_now_and_without_it_nothing_is_spent(invoke, world, reader, monkeypatch):
+    asked = []
+
+    def answer(question, stores, encoder):
+        asked.append(question.serving)
+        return query.Recalled(question.user_id, NOW, [], [], [])
+
+    monkeypatch.setattr(query, "recall", answer)
+    assert invoke(recall_command, reader, "--spend", "--json").exit_code == 0
+    assert invoke(recall_command, reader, "--as-of", NOW, "--json").exit_code == 0
+    assert asked == [True, False]
+    result = invoke(recall_command, reader, "--spend", "--as-of", NOW)
+    assert result.exit_code == 2 and "leave out --as-of" in result.stderr
 
 
 def test_a_store_that_is_down_is_one_line(invoke, world, monkeypatch):

@@ -89,6 +89,30 @@ def test_servers_answer_as_the_twins_do(settings, stores):
             assert real.results or (user, asked) == ("nobody", {"channels": ("tag_index_idf",)})
 
 
+def test_serving_spends_the_budget_in_redis_and_looking_does_not(live, settings):
+    """Two processes' stores share the count; a reader is not shown the same note twice."""
+    live.note("liked", "green tea", "clay pot")
+    live.note("better", "green tea", "clay pot", age_h=2)
+    live.note("good", "green tea", "clay pot", age_h=3)
+    live.note("new", "green tea", "own", age_h=4)
+    for user in ("u1", "u2", "u3"):
+        live.act(user, "like", "liked")
+    exploring = replace(settings, exploration_impressions=2)
+
+    def shown(user, serving=True):
+        stores = replace(open_stores(exploring), index=live.index)
+        answer = recall(Query(user_id=user, k=2, as_of=NOW, serving=serving), stores, live.encoder)
+        return [(one.note_id, one.exploration_left) for one in answer.results]
+
+    assert shown("u1", serving=False) == [("better", None), ("good", None)]
+    assert [shown(user) for user in ("u1", "u1", "u2", "u3")] == [
+        [("better", None), ("new", 1)],
+        [("better", None), ("good", None)],
+        [("better", None), ("new", 0)],
+        [("better", None), ("good", None)],
+    ]
+
+
 def test_milvus_down_costs_one_channel(live, settings):
     live.note("liked", "green tea")
     live.note("match", "green tea")
