@@ -17,7 +17,7 @@ from recall.profiles import RedisProfiles
 from recall.redis_client import redis_client
 from schemas.keys import Keys
 from schemas.settings import Settings
-from schemas.topics import INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED
+from schemas.topics import INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED, TRAINING_EXAMPLES
 from streams.engine import Engine, Job, Limits
 from streams.metrics import Metrics
 from streams.publisher import KafkaPublisher
@@ -91,6 +91,7 @@ def build_update_profiles(settings: Settings, _metrics: Metrics, _stack: ExitSta
     Raises:
         BundleMismatch: the setting ``bundle`` names another one.
     """
+    from consumers.training_log import TrainingLog
     from consumers.update_profiles import UpdateProfiles
 
     client = redis_client(settings)
@@ -103,13 +104,17 @@ def build_update_profiles(settings: Settings, _metrics: Metrics, _stack: ExitSta
         same_as_live(settings, bundle)
     keys = Keys(settings.namespace, bundle)
     profiles = RedisProfiles(client, keys, settings.profile_cache)
-    handler = UpdateProfiles(profiles, RedisNoteTags(client, keys), settings)
+    tags, log = RedisNoteTags(client, keys), None
+    if settings.training_examples_rate or settings.training_examples_impressions:
+        topic = TRAINING_EXAMPLES.within(settings.namespace).name
+        log = TrainingLog(profiles, tags, RedisNotes(client, keys), settings, topic=topic, bundle=bundle)
+    handler = UpdateProfiles(profiles, tags, settings, log)
     job: Job[Any] = Job(
         name="update-profiles",
         topic=INTERACTIONS.within(settings.namespace),
         handle=handler.handle,
         gather=handler.gather,
-        batch_size=settings.update_profiles_batch,
+        batch_size=min(settings.update_profiles_batch, log.batch_max) if log else settings.update_profiles_batch,
         batch_age_s=settings.update_profiles_batch_age_s,
     )
     return job, [ProfileStore(profiles)]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from msgspec import Struct
 from msgspec.structs import replace
 
+from consumers.training_log import LoggedBatch, TrainingLog
 from models.profile import rules_of
 from models.profile_batch import Actions, ProfileBatch, pack_notes
 from models.profile_update import GivenUp, Known, apply_actions, pack_append, waiting_in
@@ -56,18 +57,20 @@ class WaitingMessage(Struct, frozen=True):
 class UpdateProfiles:
     """The job ``update-profiles``. One event changes its reader's record at most once, whatever is delivered again."""
 
-    def __init__(self, profiles: Profiles, tags: NoteTags, settings: Settings) -> None:
+    def __init__(self, profiles: Profiles, tags: NoteTags, settings: Settings, log: TrainingLog | None = None) -> None:
+        """``log`` makes training examples of a sample of the events."""
         self._profiles = profiles
         self._tags = tags
         self._rules = rules_of(settings)
+        self._log = log
 
     def gather(self) -> ProfileBatch:
         """What the next batch is gathered in while it is polled."""
-        return ProfileBatch(self._rules, self._tags.known)
+        return ProfileBatch(self._rules, self._tags.known) if self._log is None else self._log.gather(self._tags.known)
 
     def handle(self, batch: ProfileBatch | Sequence[Received[Interaction]]) -> list[Write]:
         """Returns ``PutProfile`` for each reader whose record changed, ``GiveUp`` for actions that will never count, ``Skip`` for what had
-        been applied before.
+        been applied before; with a log also ``Publish`` of training examples.
 
         Raises:
             Transient: when Redis does not answer.
@@ -82,6 +85,8 @@ class UpdateProfiles:
             left = self._append(batch.places, known, writes) if batch.ordered else batch.places
             if left:
                 self._rewrite(left, known, writes)
+            if self._log is not None and isinstance(batch, LoggedBatch):
+                writes += self._log.examples(batch, known, writes)
             return writes
 
     def _append(self, places: Places, known: Known, writes: list[Write]) -> Places:

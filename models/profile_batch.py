@@ -106,7 +106,7 @@ class ProfileBatch:
     def again(self, conflicts: Sequence[PutProfile]) -> "ProfileBatch":
         """The part of the readers whose writes were refused."""
         user_ids = {put.user_id for put in conflicts}
-        part = ProfileBatch(self._rules, self._known)
+        part = self._empty()
         part.ordered, part.originals = self.ordered, self.originals
         for place, readers in self.places.items():
             mine = {user_id: actions for user_id, actions in readers.items() if user_id in user_ids}
@@ -115,6 +115,9 @@ class ProfileBatch:
                 part._spans[place] = [*self._spans[place][:2], sum(map(len, mine.values())) // 3]
                 part._notes |= {note: note for actions in mine.values() for note in actions[2::3]}
         return part
+
+    def _empty(self) -> "ProfileBatch":
+        return ProfileBatch(self._rules, self._known)
 
     def holds(self, partition: int, offset: int) -> bool:
         """Whether a record is among the batch's: offsets between the first and the last of their place are."""

@@ -130,6 +130,41 @@ def _mark(applied: dict[str, int], place: str, offset: int) -> None:
     applied[place] = offset
 
 
+class Walk:
+    """A reader's profile action by action: what opening the record after each would show. The record itself stays as it is.
+
+    ``seen``: hashes of the event ids that count, of the last 256.
+    """
+
+    def __init__(self, record: ProfileRecord, known: Known, rules: Rules) -> None:
+        self.profile = _settled(record, rules)
+        self.seen = _seen(self.profile)
+        self.known = known
+        self.outcome = Outcome()
+        self._rules = rules
+        if self.profile.pending:
+            self.outcome.resolved = _resolve(self.profile, known.tags, rules)
+
+    def step(self, place: str, offset: int, head: bytes, note: str) -> None:
+        """Applies one of ``Actions``."""
+        self.take(place, offset, _unpacked(1, head + self.known.notes[note])[0])
+
+    def take(self, place: str, offset: int, fact: Fact) -> None:
+        """Applies one action; one seen before changes nothing."""
+        profile, rules = self.profile, self._rules
+        code, at, event_hash, note = fact
+        if not _is_new(event_hash, self.seen):
+            return
+        if at > profile.newest:
+            before = at - rules.pending_ms
+            while profile.pending and profile.pending[0].since < before:
+                _give_up(profile, self.seen, "note_never_tagged", self.outcome)
+        if act(profile, fact, rules) and rules.weights[code] and profile.notes[note[0]].tags is None:
+            profile.pending.append(_waiting(place, offset, fact, self.known, profile.newest))
+            if len(profile.pending) > rules.max_pending:
+                _give_up(profile, self.seen, "too_many_pending", self.outcome)
+
+
 # --- the tail
 
 
@@ -189,26 +224,12 @@ def _is_new(event_hash: bytes, seen: dict[bytes, None]) -> bool:
 
 def _apply_waiting(record: ProfileRecord, place: str, facts: Sequence[tuple[int, Fact]], known: Known, rules: Rules) -> Outcome:
     """Applies actions, each with its offset, one by one to the settled profile; those on a note without tags begin to wait."""
-    outcome = Outcome()
-    profile = _settled(record, rules)
-    if profile.pending:
-        outcome.resolved = _resolve(profile, known.tags, rules)
-    seen = _seen(profile)
+    walk = Walk(record, known, rules)
     for offset, fact in facts:
-        code, at, event_hash, note = fact
-        if not _is_new(event_hash, seen):
-            continue
-        if at > profile.newest:
-            before = at - rules.pending_ms
-            while profile.pending and profile.pending[0].since < before:
-                _give_up(profile, seen, "note_never_tagged", outcome)
-        if act(profile, fact, rules) and rules.weights[code] and profile.notes[note[0]].tags is None:
-            profile.pending.append(_waiting(place, offset, fact, known, profile.newest))
-            if len(profile.pending) > rules.max_pending:
-                _give_up(profile, seen, "too_many_pending", outcome)
-    profile.seen = b"".join(seen)
-    _settle(record, profile)
-    return outcome
+        walk.take(place, offset, fact)
+    walk.profile.seen = b"".join(walk.seen)
+    _settle(record, walk.profile)
+    return walk.outcome
 
 
 def _waiting(place: str, offset: int, fact: Fact, known: Known, since: int) -> PendingAction:

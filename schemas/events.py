@@ -1,7 +1,8 @@
-"""The three event types. Start reading the project here.
+"""The event types. Start reading the project here.
 
 ``NoteEvent`` (topic note-events, key note_id) -> ``NoteTagged`` (topic note-tagged, key note_id) -> the stores;
-``Interaction`` (topic interactions, key user_id) -> reader profiles. Times are epoch milliseconds, UTC; ``occurred_at`` is event time.
+``Interaction`` (topic interactions, key user_id) -> reader profiles, and a sample of them with what was known then -> ``TrainingExample``
+(topic training-examples, key user_id). Times are epoch milliseconds, UTC; ``occurred_at`` is event time.
 Unknown fields are ignored, missing required ones are refused with their path (``schemas/codec.py``).
 """
 
@@ -107,4 +108,37 @@ class NoteTagged(Struct, frozen=True, kw_only=True):
     stages: dict[str, int] = field(default_factory=dict)
 
 
-Event = NoteEvent | Interaction | NoteTagged
+class TrainingExample(Struct, frozen=True, kw_only=True):
+    """An interaction with its reader's profile as it was just before: nothing here is later than ``occurred_at``.
+
+    The first fields are the interaction's own. ``source``, ``partition``, ``offset``: where it stands in its topic (``topics.source_id``);
+    copies of one interaction agree in them, and the copy published last counts. ``bundle``: whose reader record it was.
+
+    ``history_notes``, ``history_weights``, ``history_at``: notes acted on, the one touched last first, what the actions on each weigh at
+    ``occurred_at``, and when the newest of those actions was; three lists of one length. ``profile_tags``, ``profile_scores``: highest
+    scored first. ``tags``: the note's by rank, None where none were known yet; ``tags_at``: event time of the note event they belong to.
+    """
+
+    event_id: Id
+    user_id: Id
+    note_id: Id
+    action: Action
+    occurred_at: Millis
+    channel: str | None = None
+    experiment: dict[str, str] = field(default_factory=dict)
+    dwell_ms: Annotated[int, Meta(ge=0)] | None = None
+    request_id: str | None = None
+    source: str
+    partition: Annotated[int, Meta(ge=0)]
+    offset: Annotated[int, Meta(ge=0)]
+    bundle: str = ""
+    history_notes: list[str] = field(default_factory=list)
+    history_weights: list[float] = field(default_factory=list)
+    history_at: list[int] = field(default_factory=list)
+    profile_tags: list[str] = field(default_factory=list)
+    profile_scores: list[float] = field(default_factory=list)
+    tags: list[str] | None = None
+    tags_at: Millis | None = None
+
+
+Event = NoteEvent | Interaction | NoteTagged | TrainingExample

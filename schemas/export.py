@@ -8,9 +8,9 @@ import msgspec
 
 from schemas.codec import VERSION_HEADER, VERSIONS
 from schemas.events import EVENT_MAX_BYTES, Event
-from schemas.topics import SOURCES, Topic
+from schemas.topics import LOGS, SOURCES, Topic
 
-KEYS = {"note-events": "note_id", "note-tagged": "note_id", "interactions": "user_id"}
+KEYS = {"note-events": "note_id", "note-tagged": "note_id", "interactions": "user_id", "training-examples": "user_id"}
 
 
 def documents() -> dict[str, str]:
@@ -53,8 +53,8 @@ def asyncapi() -> dict[str, Any]:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
-        "channels": {topic.name: _channel(topic) for topic in SOURCES},
-        "operations": {name: operation for topic in SOURCES for name, operation in _operations(topic).items()},
+        "channels": {topic.name: _channel(topic) for topic in SOURCES + LOGS},
+        "operations": {name: operation for topic in SOURCES + LOGS for name, operation in _operations(topic).items()},
         "components": {"schemas": components, "messages": {event.__name__: _message(event) for event in VERSIONS}},
     }
 
@@ -70,9 +70,10 @@ def _channel(topic: Topic) -> dict[str, Any]:
             "max.message.bytes": topic.max_message_bytes,
         },
     }
+    fails = "" if topic in LOGS else f" What fails goes to {topic.dead_letters}, bytes untouched, reason in headers."
     return {
         "address": topic.name,
-        "description": f"Keyed by {KEYS[topic.name]}. What fails goes to {topic.dead_letters}, bytes untouched, reason in headers.",
+        "description": f"Keyed by {KEYS[topic.name]}.{fails}",
         "messages": {name: {"$ref": f"#/components/messages/{name}"}},
         "bindings": {"kafka": kafka},
     }

@@ -20,6 +20,7 @@ STACK_SETTINGS = {"kafka": "kafka_bootstrap_servers", "redis": "redis_url", "mil
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{0,40}$")]
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 def _doc(text: str) -> Meta:
@@ -76,6 +77,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     update_profiles_batch: Annotated[Positive, _doc("interactions per profile batch")] = 400_000
     update_profiles_batch_age_s: Annotated[NotNegative, _doc("longest wait for a profile batch to fill, seconds")] = 1.0
     profile_cache: Annotated[int, Meta(ge=0), _doc("readers whose record head the profile consumer keeps in memory")] = 20_000
+    training_examples_rate: Annotated[Share, _doc("share of the actions logged for training, by hash of the event id; 0 = none")] = 0.0
+    training_examples_impressions: Annotated[Share, _doc("share of the impressions logged for training; 0 = none")] = 0.0
+    training_examples_history: Annotated[int, Meta(ge=1, le=1000), _doc("notes of a reader's history in a training example")] = 100
+    training_examples_tags: Annotated[int, Meta(ge=0, le=1000), _doc("profile tags in a training example; 0 = none")] = 50
     dead_letters_in_a_row: Annotated[Positive, _doc("dead letters without one good event between them after which a job stops")] = 1000
     retry_max_s: Annotated[float, Meta(gt=0), _doc("longest pause between attempts while a dependency is down, seconds")] = 10.0
     metrics_port: Annotated[int, Meta(ge=0, le=65535), _doc("Prometheus port of a consumer; 0 = off")] = 0

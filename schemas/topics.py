@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from schemas.events import EVENT_MAX_BYTES, Event, Interaction, NoteEvent, NoteTagged
+from schemas.events import EVENT_MAX_BYTES, Event, Interaction, NoteEvent, NoteTagged, TrainingExample
 
 DAY_MS = 86_400_000
 
@@ -31,14 +31,17 @@ class Topic(Struct, frozen=True):
 NOTE_EVENTS = Topic("note-events", 6, -1, "delete", NoteEvent)
 NOTE_TAGGED = Topic("note-tagged", 6, -1, "delete", NoteTagged)
 INTERACTIONS = Topic("interactions", 6, 30 * DAY_MS, "delete", Interaction)
+TRAINING_EXAMPLES = Topic("training-examples", 6, 90 * DAY_MS, "delete", TrainingExample)
 SOURCES = (NOTE_EVENTS, NOTE_TAGGED, INTERACTIONS)
+LOGS = (TRAINING_EXAMPLES,)
+"""Topics that no job consumes, so that nothing of them can become a dead letter."""
 
 
 def all_topics(namespace: str = "") -> list[Topic]:
-    """Every topic the system uses, sources first, each followed by its dead-letter topic at the end."""
+    """Every topic the system uses: sources, logs, then the dead-letter topics of the sources."""
     sources = [topic.within(namespace) for topic in SOURCES]
     dead = [Topic(topic.dead_letters, 1, -1, "delete", None, topic.max_message_bytes + 65_536) for topic in sources]
-    return sources + dead
+    return sources + [topic.within(namespace) for topic in LOGS] + dead
 
 
 def source_id(topic: str, topic_uuid: str) -> str:

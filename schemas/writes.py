@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from schemas.events import NoteTagged
+from schemas.events import NoteTagged, TrainingExample
 from schemas.records import Message, Received
 from schemas.stored import NoteRecord, ProfileRecord
 
@@ -17,7 +17,7 @@ class Publish(Struct, frozen=True):
 
     topic: str
     key: str
-    event: NoteTagged
+    event: NoteTagged | TrainingExample
 
 
 class GiveUp(Struct, frozen=True):
