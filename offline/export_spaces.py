@@ -35,7 +35,11 @@ from offline.train_towers import Towers, train_towers
 from schemas.commands import LateGroup
 from schemas.errors import BadSetting
 
-COMMANDS = {"export": "offline.export_spaces:export", "evaluate": "offline.export_spaces:evaluate"}
+COMMANDS = {
+    "data": "offline.towers_data:data",
+    "export": "offline.export_spaces:export",
+    "evaluate": "offline.export_spaces:evaluate",
+}
 SERVED = ("linear", "two_tower", "tag_index_idf")
 DIMENSION = 768
 FIT_FILE = "fit.json"

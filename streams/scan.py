@@ -1,17 +1,20 @@
-"""Finds a key's records in a topic without an index: a bounded read of all partitions, for a person who asks about one note."""
+"""Reads topics outside of any consumer group: a key's records for a person who asks about one note, and spans of a partition as data."""
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
 from schemas.errors import MissingPrerequisite, Transient
 from schemas.records import Message
 from schemas.settings import Settings
-from streams.client import ASK_S, client_config
+from streams.client import ASK_S, admin_client, client_config, topic_uuid
 
 CHUNK = 1000
+SILENCE_S = 30.0
+CONFIG = {"group.id": "tagstream-scan", "enable.auto.commit": False, "auto.offset.reset": "earliest", "enable.partition.eof": True}
 
 
 class Found(Struct, frozen=True):
@@ -51,8 +54,7 @@ def find(
 
     wanted = key.encode()
     matching = matches or (lambda message: message.key() == wanted)
-    config = {"group.id": "tagstream-scan", "enable.auto.commit": False, "auto.offset.reset": "earliest", "enable.partition.eof": True}
-    consumer = Consumer(client_config(settings) | config)
+    consumer = Consumer(client_config(settings) | CONFIG)
     try:
         ends, complete = _assign_tail(consumer, topic, newest)
         return _read(consumer, ends, complete, matching, time.monotonic() + deadline_s)
@@ -109,3 +111,79 @@ def _read(consumer: Any, ends: dict[int, int], complete: bool, matching: Callabl
                 raise KafkaException(error)
     found.sort(key=lambda message: (message.timestamp()[1], message.partition(), message.offset()))
     return Found(found, scanned, complete)
+
+
+class Span(NamedTuple):
+    """Offsets of one partition: ``start`` up to, and without, ``end``."""
+
+    partition: int
+    start: int
+    end: int
+
+
+class SpanReader:
+    """Reads spans of a topic's partitions."""
+
+    def __init__(self, settings: Settings, topic: str, consumer: Any) -> None:
+        self.topic = topic
+        self._consumer = consumer
+        self.topic_uuid = topic_uuid(admin_client(settings), topic)
+
+    def spans(self, since_ms: int | None = None) -> list[Span]:
+        """What every partition holds now; with ``since_ms`` from its first record with such a timestamp on."""
+        from confluent_kafka import TopicPartition
+
+        spans = []
+        for partition in sorted(self._consumer.list_topics(self.topic, timeout=ASK_S).topics[self.topic].partitions):
+            low, end = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=ASK_S)
+            if since_ms is not None:
+                (found,) = self._consumer.offsets_for_times([TopicPartition(self.topic, partition, max(0, since_ms))], timeout=ASK_S)
+                low = max(low, found.offset if found.offset >= 0 else end)
+            spans.append(Span(partition, low, end))
+        return spans
+
+    def read(self, span: Span) -> Iterator[Message]:
+        """The records of a span, in order.
+
+        Raises:
+            Transient: nothing came for ``SILENCE_S``.
+        """
+        from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+        if span.start >= span.end:
+            return
+        self._consumer.assign([TopicPartition(self.topic, span.partition, span.start)])
+        until = time.monotonic() + SILENCE_S
+        while time.monotonic() < until:
+            for message in self._consumer.consume(CHUNK, 0.2):
+                error = message.error()
+                if error is None:
+                    until = time.monotonic() + SILENCE_S
+                    if message.offset() < span.end:
+                        yield message
+                    if message.offset() + 1 >= span.end:
+                        return
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    return
+                elif not error.retriable():
+                    raise KafkaException(error)
+        raise Transient("kafka", f"{self.topic}/{span.partition} gave nothing for {SILENCE_S:.0f} s")
+
+
+@contextmanager
+def span_reader(settings: Settings, topic: str) -> Iterator[SpanReader]:
+    """A reader of spans; ``topic`` is the name within the namespace.
+
+    Raises:
+        MissingPrerequisite: the topic does not exist.
+        Transient: no broker answers.
+    """
+    from confluent_kafka import Consumer, KafkaException
+
+    consumer = Consumer(client_config(settings) | CONFIG)
+    try:
+        yield SpanReader(settings, topic, consumer)
+    except KafkaException as error:
+        raise Transient("kafka", error.args[0].str()) from None
+    finally:
+        consumer.close()
