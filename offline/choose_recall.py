@@ -34,6 +34,8 @@ EARLY_EPOCHS = 4
 PAIR = ("linear", "two_tower")
 
 Say = Callable[[str], None]
+Curve = Callable[[int, float, float], None]
+"""Takes, while towers are trained on the pseudo-cold task: epochs done, what they are worth alone and merged with the linear channel."""
 Vectors = NDArray[np.float32]
 
 
@@ -56,6 +58,7 @@ class Trial(NamedTuple):
     k: int
     seed: int
     say: Say
+    curve: Curve | None = None
 
     def scores(self, ranker: Ranker) -> Scores:
         """Scores of the queries looked at."""
@@ -68,7 +71,9 @@ class Trial(NamedTuple):
         return float((half[0] + whole[0] + double[0]) / 3 + NDCG_SHARE * whole[1])
 
 
-def choose(task: Task, tag_vectors: Vectors, k: int, seed: int, say: Say, *, among: frozenset[str] | None = None) -> Chosen:
+def choose(
+    task: Task, tag_vectors: Vectors, k: int, seed: int, say: Say, *, among: frozenset[str] | None = None, curve: Curve | None = None
+) -> Chosen:
     """Chooses for one task; the defaults where it is too small to hold notes out of.
 
     Args:
@@ -77,6 +82,7 @@ def choose(task: Task, tag_vectors: Vectors, k: int, seed: int, say: Say, *, amo
         seed: which notes are pseudo-cold, and the training's.
         say: takes a line of progress.
         among: the channels that the merge may have; all by default.
+        curve: takes the towers' figures epoch by epoch.
     """
     chosen = Chosen()
     try:
@@ -85,7 +91,7 @@ def choose(task: Task, tag_vectors: Vectors, k: int, seed: int, say: Say, *, amo
         say(f"settings not chosen but given: {error}")
         return chosen
     queries = np.sort(np.random.default_rng(seed).permutation(pseudo.profiles.shape[0])[:QUERIES_MAX])
-    trial = Trial(pseudo, queries, tag_vectors, k, seed, say)
+    trial = Trial(pseudo, queries, tag_vectors, k, seed, say, curve)
     chosen, linear = _choose_linear(trial, chosen)
     found = {"linear": trial.scores(linear.ranker())}
     chosen, found["two_tower"] = _choose_epochs(trial, chosen, linear, found["linear"])
@@ -182,6 +188,8 @@ def _choose_epochs(trial: Trial, chosen: Chosen, linear: Linear, beside: Scores)
         scores = trial.scores(tower_ranker(towers, trial.task.cold))
         alone, merged = trial.worth(scores), trial.worth(partner + standardise(scores))
         worth = (alone + merged) / 2
+        if trial.curve is not None:
+            trial.curve(epochs, alone, merged)
         trial.say(f"two_tower {alone:.4f}, with linear {merged:.4f} after {epochs} epochs")
         if not best or worth > best[0][0]:
             best[:] = [(worth, epochs, scores)]

@@ -1,4 +1,4 @@
-"""Training examples on disk: chunks as they were read, days as they are trained on, and a manifest. Everything is written whole or not at all.
+"""Training examples on disk: chunks as read, days as trained on, and a manifest; everything is written whole or not at all.
 
     OUT/manifest.json                      counts, ranges, hashes, what was left out; written last
     OUT/note-versions.parquet              tags by note event
@@ -13,7 +13,7 @@ and another run over the same log changes nothing.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from msgspec import Struct, field
 
 from offline.example_frames import COORDINATES, find_leaks, one_each, with_day
 from offline.example_sources import Chunk, ExampleSource
+from offline.recall_data import VERSIONS_FILE
 from schemas.errors import BadSetting, MissingPrerequisite
 
-MANIFEST, VERSIONS_FILE, STATE = "manifest.json", "note-versions.parquet", ".state"
+MANIFEST, STATE = "manifest.json", ".state"
 LEAKS_NAMED = 100
 Say = Callable[[str], None]
 
@@ -203,16 +204,20 @@ def _day(partition: int, day: str, chunks: Sequence[str], versions: pl.DataFrame
     kept = single.with_row_index("row").filter(~pl.col("row").is_in(rows)).drop("row")
     path.parent.mkdir(exist_ok=True)
     _write_parquet(kept, path)
-    times = (kept["occurred_at"].min(), kept["occurred_at"].max()) if len(kept) else (0, 0)
+    times: Any = (kept["occurred_at"].min(), kept["occurred_at"].max()) if len(kept) else (0, 0)
     made = DayFile(
-        path.relative_to(out).as_posix(), list(chunks), len(kept), len(frame) - len(single), len(rows), leaks[:LEAKS_NAMED], *_ints(times), _hash(path)
-    )  # fmt: skip
+        path=path.relative_to(out).as_posix(),
+        chunks=list(chunks),
+        rows=len(kept),
+        copies=len(frame) - len(single),
+        leaking=len(rows),
+        leaks=leaks[:LEAKS_NAMED],
+        first=int(times[0]),
+        last=int(times[1]),
+        blake2b=_hash(path),
+    )
     _write(note, msgspec.json.encode(made))
     return made, True
-
-
-def _ints(values: Sequence[Any]) -> Iterator[int]:
-    return map(int, values)
 
 
 def _leaks(frame: pl.DataFrame, versions: pl.DataFrame) -> tuple[list[Leak], list[int]]:

@@ -1,10 +1,11 @@
 """Training examples as polars frames, and the search for what an example could not have known.
 
-A frame has a row for each example, with the columns of ``schemas.events.TrainingExample``; ``experiment`` is JSON. ``Versions`` says when each
-tag of a note was known: a row for each note event.
+A frame has a row for each example, with the columns of ``schemas.events.TrainingExample``; ``experiment`` is JSON. ``VERSIONS`` says when
+each tag of a note was known: a row for each note event.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -12,32 +13,37 @@ import polars as pl
 from schemas.events import TrainingExample
 
 DAY_MS = 86_400_000
-UNDATED = "undated"
-SCHEMA = pl.Schema(
-    {
-        "event_id": pl.String,
-        "user_id": pl.String,
-        "note_id": pl.String,
-        "action": pl.String,
-        "occurred_at": pl.Int64,
-        "channel": pl.String,
-        "experiment": pl.String,
-        "dwell_ms": pl.Int64,
-        "request_id": pl.String,
-        "source": pl.String,
-        "partition": pl.Int32,
-        "offset": pl.Int64,
-        "bundle": pl.String,
-        "history_notes": pl.List(pl.String),
-        "history_weights": pl.List(pl.Float32),
-        "history_at": pl.List(pl.Int64),
-        "profile_tags": pl.List(pl.String),
-        "profile_scores": pl.List(pl.Float32),
-        "tags": pl.List(pl.String),
-        "tags_at": pl.Int64,
-    }
-)
-VERSIONS = pl.Schema({"note_id": pl.String, "occurred_at": pl.Int64, "tags": pl.List(pl.String), "deleted": pl.Boolean, "revision": pl.Int64})
+_COLUMNS: dict[str, Any] = {
+    "event_id": pl.String,
+    "user_id": pl.String,
+    "note_id": pl.String,
+    "action": pl.String,
+    "occurred_at": pl.Int64,
+    "channel": pl.String,
+    "experiment": pl.String,
+    "dwell_ms": pl.Int64,
+    "request_id": pl.String,
+    "source": pl.String,
+    "partition": pl.Int32,
+    "offset": pl.Int64,
+    "bundle": pl.String,
+    "history_notes": pl.List(pl.String),
+    "history_weights": pl.List(pl.Float32),
+    "history_at": pl.List(pl.Int64),
+    "profile_tags": pl.List(pl.String),
+    "profile_scores": pl.List(pl.Float32),
+    "tags": pl.List(pl.String),
+    "tags_at": pl.Int64,
+}
+SCHEMA = pl.Schema(_COLUMNS)
+_VERSION: dict[str, Any] = {
+    "note_id": pl.String,
+    "occurred_at": pl.Int64,
+    "tags": pl.List(pl.String),
+    "deleted": pl.Boolean,
+    "revision": pl.Int64,
+}
+VERSIONS = pl.Schema(_VERSION)
 COORDINATES = ["source", "partition", "offset"]
 
 
@@ -49,9 +55,8 @@ def frame_of(examples: Sequence[TrainingExample]) -> pl.DataFrame:
 
 
 def with_day(frame: pl.DataFrame) -> pl.DataFrame:
-    """With the column ``day`` (UTC, ISO) of event time; ``undated`` where there is no time."""
-    day = pl.from_epoch(pl.col("occurred_at"), time_unit="ms").dt.strftime("%Y-%m-%d")
-    return frame.with_columns(pl.when(pl.col("occurred_at") > 0).then(day).otherwise(pl.lit(UNDATED)).alias("day"))
+    """With the column ``day`` (UTC, ISO) of event time."""
+    return frame.with_columns(pl.from_epoch(pl.col("occurred_at"), time_unit="ms").dt.strftime("%Y-%m-%d").alias("day"))
 
 
 def one_each(frame: pl.DataFrame) -> pl.DataFrame:
@@ -75,7 +80,13 @@ def find_leaks(frame: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:
     """
     rows = frame.with_row_index("row")
     known = known_tags(versions)
-    found = [_misfits(rows), _later_actions(rows), _later_version(rows), _later_tags(rows, versions, known), _later_profile_tags(rows, known)]
+    found = [
+        _misfits(rows),
+        _later_actions(rows),
+        _later_version(rows),
+        _later_tags(rows, versions, known),
+        _later_profile_tags(rows, known),
+    ]
     return pl.concat(found).sort("row", "leak")
 
 
@@ -91,7 +102,9 @@ def _misfits(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _later_actions(rows: pl.DataFrame) -> pl.DataFrame:
     fits = pl.col("history_notes").list.len() == pl.col("history_at").list.len()
-    some = rows.filter(fits & (pl.col("history_notes").list.len() > 0)).select("row", "note_id", "occurred_at", "history_notes", "history_at")
+    some = rows.filter(fits & (pl.col("history_notes").list.len() > 0)).select(
+        "row", "note_id", "occurred_at", "history_notes", "history_at"
+    )
     each = some.explode("history_notes", "history_at")
     own = pl.col("history_notes") == pl.col("note_id")
     text = pl.format("history: {} acted on at {}, the example is of {}", "history_notes", "history_at", "occurred_at")

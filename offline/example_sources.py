@@ -5,11 +5,11 @@ Both give chunks with a name that says what is in them, so that a chunk that was
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
-import numpy as np
 import polars as pl
 from msgspec.structs import replace
 
@@ -17,7 +17,7 @@ from consumers.training_log import EXAMPLES_PER_BATCH, TrainingLog
 from consumers.update_profiles import UpdateProfiles
 from offline.datasets import movielens_interactions
 from offline.example_frames import SCHEMA, frame_of, versions_of
-from offline.recall_data import FOREVER, RecallData, _lines, detect_layout, load_dataset
+from offline.recall_data import RecallData, detect_layout, load_dataset, read_lines
 from recall.note_tags import StoredNoteTags
 from recall.notes import MemoryNotes
 from recall.profiles import MemoryProfiles
@@ -76,7 +76,7 @@ class KafkaExamples:
             start = max([low, *(int(name.partition("-")[2]) for name in done.get(partition, ()))])
             while start < end:
                 stop = min(end, (start // RECORDS_PER_CHUNK + 1) * RECORDS_PER_CHUNK)
-                yield Chunk(partition, f"{start:020d}-{stop:020d}", lambda span=Span(partition, start, stop): self._read(span))  # type: ignore[misc]
+                yield Chunk(partition, f"{start:020d}-{stop:020d}", partial(self._read, Span(partition, start, stop)))
                 start = stop
 
     def _read(self, span: Span) -> tuple[pl.DataFrame, int]:
@@ -114,34 +114,38 @@ class DatasetExamples:
     """``ExampleSource`` over a dataset directory: its interactions go through the profile job, all of them logged.
 
     A reader's interactions come in the order of the file. A note counts as known from its event on, or from the first interaction with it
-    where that is earlier and it has one event only. Without times there are no moments: then each reader's history is one row, without note and time.
+    where that is earlier and it has one event only.
+
+    Raises:
+        BadSetting: the interactions have no times, so there is no moment to be correct at.
     """
 
     def __init__(self, directory: Path, settings: Settings) -> None:
         self._data = load_dataset(directory)
+        if not self._data.dated:
+            raise BadSetting(f"SOURCE: {directory}: its interactions have no time; give it to `tagstream offline towers train` as it is")
         self._settings = replace(
             settings, training_examples_rate=1.0, training_examples_impressions=1.0, profile_pending_hours=1e6, profile_max_pending=10**6
         )
-        self._events = list(_events_of(directory, self._data)) if self._data.dated else []
+        self._events = list(_events_of(directory, self._data))
         self.identity = f"{self._data.name}@{_digest(directory)}"
         self._known_at = _known_at(directory, self._data, self._events)
 
     def chunks(self, done: Mapping[int, Sequence[str]]) -> Iterator[Chunk]:
-        readers = list(dict.fromkeys(event.user_id for event in self._events)) if self._data.dated else self._data.readers
+        readers = list(dict.fromkeys(event.user_id for event in self._events))
         finished = set(done.get(0, ()))
         for start in range(0, len(readers), READERS_PER_CHUNK):
             mine = readers[start : start + READERS_PER_CHUNK]
             name = f"{start:09d}-{start + len(mine):09d}"
             if name not in finished:
-                read = self._replay if self._data.dated else self._histories
-                yield Chunk(0, name, lambda mine=mine, read=read: (read(mine), 0))  # type: ignore[misc]
+                yield Chunk(0, name, partial(self._replay, mine))
 
     def versions(self) -> pl.DataFrame:
         data = self._data
         return versions_of((note, self._known_at[note], data.tags[row], False, 0) for row, note in enumerate(data.notes))
 
-    def _replay(self, readers: Sequence[str]) -> pl.DataFrame:
-        """The readers' interactions through the job over in-memory stores."""
+    def _replay(self, readers: Sequence[str]) -> tuple[pl.DataFrame, int]:
+        """The readers' interactions through the job over in-memory stores; none is refused."""
         notes, profiles, wanted = MemoryNotes(), MemoryProfiles(), set(readers)
         notes.put([PutNote(record) for record in self._records()])
         known = StoredNoteTags(notes)
@@ -151,39 +155,22 @@ class DatasetExamples:
         frames = []
         for start in range(0, len(log_of), EXAMPLES_PER_BATCH):
             batch = job.gather()
-            batch.add([Received(event, self.identity, 0, offset, _NO_BYTES) for offset, event in log_of[start : start + EXAMPLES_PER_BATCH]])
+            batch.add(
+                [Received(event, self.identity, 0, offset, _NO_BYTES) for offset, event in log_of[start : start + EXAMPLES_PER_BATCH]]
+            )
             writes = job.handle(batch)
             refused = profiles.write([write for write in writes if isinstance(write, PutProfile)])
             assert not refused, "nobody else writes these records"
             frames.append(
                 frame_of([write.event for write in writes if isinstance(write, Publish) and isinstance(write.event, TrainingExample)])
             )
-        return pl.concat([pl.DataFrame(schema=SCHEMA), *frames])
+        return pl.concat([pl.DataFrame(schema=SCHEMA), *frames]), 0
 
     def _records(self) -> Iterator[NoteRecord]:
         for note, texts in zip(self._data.notes, self._data.tags, strict=True):
             at = self._known_at[note]
             tags = [Tag(text=text, dimension="", rank=rank, confidence=1.0) for rank, text in enumerate(texts, 1)]
             yield NoteRecord(note, "-", at, False, 0, b"", at, None, tags, "", "dataset", [], {})
-
-    def _histories(self, readers: Sequence[str]) -> pl.DataFrame:
-        actions, data = self._data.actions, self._data
-        row_of = {reader: row for row, reader in enumerate(data.readers)}
-        rows = []
-        for reader in readers:
-            mine = np.flatnonzero((actions.reader == row_of[reader]) & (actions.undone_at == FOREVER))
-            weights: dict[str, float] = {}
-            for action in mine:
-                note = data.notes[actions.note[action]]
-                weights[note] = weights.get(note, 0.0) + float(actions.weight[action])
-            rows.append(
-                {
-                    "event_id": reader, "user_id": reader, "occurred_at": 0, "source": self.identity, "partition": 0,
-                    "offset": row_of[reader], "bundle": "", "history_notes": list(weights), "history_weights": list(weights.values()),
-                    "history_at": [0] * len(weights), "profile_tags": [], "profile_scores": [],
-                }  # fmt: skip
-            )
-        return pl.DataFrame(rows, schema=SCHEMA)
 
 
 _NO_BYTES = MemoryMessage(topic="dataset", partition=0, offset=0, value=b"")
@@ -197,7 +184,7 @@ def _events_of(directory: Path, data: RecallData) -> Iterable[Interaction]:
         yield from (event for event in movielens_interactions(ml, ml.parent / "tmdb-5000") if event.note_id in known)
         return
     decode = decoder(Interaction)
-    for at, line in _lines(directory / "interactions.jsonl"):
+    for at, line in read_lines(directory / "interactions.jsonl"):
         try:
             yield decode(line, None)
         except InvalidEvent as error:
@@ -217,7 +204,7 @@ def _known_at(directory: Path, data: RecallData, events: Sequence[Interaction]) 
 def _changed(directory: Path) -> frozenset[str]:
     """Notes with more than one event."""
     seen, again = set[str](), set[str]()
-    for _, line in _lines(directory / "notes.jsonl"):
+    for _, line in read_lines(directory / "notes.jsonl"):
         note_id = str(msgspec.json.decode(line)["note_id"])
         (again if note_id in seen else seen).add(note_id)
     return frozenset(again)

@@ -5,9 +5,7 @@ and ``merge.json``, the weights of the channels chosen on pseudo-cold notes amon
 directories, not the objects that they came from, on the notes held out.
 """
 
-import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,30 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from models.linear_space import LinearCard, linear_tables
 from models.roles import ActedNote, Space, TagEncoder
 from models.spaces import load_space
-from models.tag_content import TagContent
-from models.tower_export import export_towers, folded
-from models.two_tower_space import NOTES_FILE, TowerCard
 from offline import recall_baselines as baselines
 from offline.choose_recall import Chosen, choose, heuristics, standardise
-from offline.recall_content import build_content
 from offline.recall_data import load_dataset
-from offline.recall_linear import Linear, fit_linear
 from offline.recall_metrics import Ranker, judge, summarise
 from offline.recall_task import Protocol, Task, make_task, whole_task
-from offline.train_towers import Towers, train_towers
+from offline.write_spaces import DIMENSION, SERVED, write_spaces
 from schemas.commands import LateGroup
 from schemas.errors import BadSetting
 
 COMMANDS = {
     "data": "offline.towers_data:data",
+    "train": "offline.train_command:train",
     "export": "offline.export_spaces:export",
     "evaluate": "offline.export_spaces:evaluate",
 }
-SERVED = ("linear", "two_tower", "tag_index_idf")
-DIMENSION = 768
 FIT_FILE = "fit.json"
 
 
@@ -51,56 +42,6 @@ def towers() -> None:
 
     Example: tagstream offline towers export data/notes-and-interactions --out runs/spaces
     """
-
-
-def write_spaces(task: Task, encoder: TagEncoder, chosen: Chosen, out: Path, *, dimension: int = DIMENSION, seed: int = 0) -> None:
-    """Fits both channels to a task's training actions and writes them under ``out``, which must not exist; complete or not at all."""
-    tag_vectors = baselines.encode_tags(task, encoder)
-    content, fitted = build_content(task, tag_vectors, chosen.content)
-    linear = fit_linear(task, content, chosen.linear)
-    trained = train_towers(linear, chosen.tower, seed)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    _write_linear(linear, fitted, encoder, unfinished / "linear", dimension=dimension, seed=seed)
-    _write_towers(trained, fitted, task, encoder, unfinished / "two_tower")
-    weights = {name: weight for name, weight in chosen.weights.items() if name in SERVED}
-    (unfinished / "merge.json").write_text(json.dumps({"weights": weights}))
-    unfinished.rename(out)
-
-
-def _write_linear(linear: Linear, fitted: TagContent, encoder: TagEncoder, directory: Path, *, dimension: int, seed: int) -> None:
-    directory.mkdir(parents=True)
-    item_map = linear.item_map(dimension - 1, seed)
-    tables, radius = linear_tables(linear.content.rows(linear.task.warm), item_map, linear.smoothing)
-    for name, table in tables.items():
-        np.save(directory / f"{name}.npy", table)
-    _write_notes(linear.task, fitted, directory)
-    smoothing = linear.smoothing
-    card = LinearCard("linear", "linear", item_map.shape[1] + 1, "", encoder.version, smoothing.own, smoothing.near, radius)
-    _write_card(card, directory)
-
-
-def _write_towers(trained: Towers, fitted: TagContent, task: Task, encoder: TagEncoder, directory: Path) -> None:
-    directory.mkdir(parents=True)
-    reader = folded(trained.reader.cpu(), trained.content.rows(trained.warm), trained.own)
-    export_towers(reader, trained.note.cpu(), directory)
-    _write_notes(task, fitted, directory)
-    dimension = trained.note.shape.dimension
-    _write_card(TowerCard("two_tower", "two_tower", dimension, "", encoder.version, trained.own), directory)
-
-
-def _write_notes(task: Task, fitted: TagContent, directory: Path) -> None:
-    fitted.save(directory)
-    (directory / NOTES_FILE).write_bytes(msgspec.json.encode([task.data.notes[row] for row in task.warm]))
-
-
-def _write_card(card: LinearCard | TowerCard, directory: Path) -> None:
-    """``space.json``; the version is a hash over the other files."""
-    hashed = hashlib.blake2b(msgspec.json.encode(card), digest_size=8)
-    for path in sorted(directory.iterdir()):
-        with path.open("rb") as opened:
-            hashed.update(path.name.encode() + hashlib.file_digest(opened, "blake2b").digest())
-    (directory / "space.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(card, version=hashed.hexdigest())))
 
 
 def space_ranker(task: Task, space: Space) -> Ranker:
@@ -156,17 +97,24 @@ PROTOCOL = click.option("--protocol", type=click.Choice(["random", "time"]), hel
 def export(*, directory: Path, out: Path, hold_out: bool, protocol: Protocol | None, choosing: bool, dimension: int, seed: int) -> None:
     """Train the linear channel and the two towers on a dataset, and write them as they serve.
 
-    DIRECTORY holds a dataset in any layout of evaluate-recall.
+    DIRECTORY is a finished run of `towers train`, or a dataset in any layout of evaluate-recall, which is then trained on with the options
+    given and without checkpoints.
     """
     from models.encoder import load_tag_encoder
+    from offline.tower_run import export_run, is_run
     from schemas.settings import load
 
     if out.exists():
         raise BadSetting(f"--out: {out} exists; name a new directory or remove it")
     console = Console(stderr=True)
+    if is_run(directory):
+        (out.parent).mkdir(parents=True, exist_ok=True)
+        export_run(directory, out)
+        console.print(f"written: {out}/linear, {out}/two_tower, {out}/merge.json", highlight=False)
+        return
     encoder = load_tag_encoder(load())
     data = load_dataset(directory)
-    asked = protocol or _protocol_of(data.name)
+    asked = protocol or protocol_of(data.name)
     task = make_task(data, asked) if hold_out else whole_task(data, asked)
     console.print(f"{data.name}: {len(task.training)} actions on {len(task.warm)} notes, {len(task.cold)} notes held out", highlight=False)
     chosen = Chosen()
@@ -203,5 +151,6 @@ def evaluate(directory: Path, spaces: Path, k: int, as_json: bool) -> None:
         click.echo(f"{name:14} recall@{k} {row[f'recall@{k}']:.3f} [{low:.3f}, {high:.3f}]")
 
 
-def _protocol_of(dataset: str) -> Protocol:
+def protocol_of(dataset: str) -> Protocol:
+    """The protocol that is usual for a dataset."""
     return "time" if dataset == "movielens-tmdb" else "random"

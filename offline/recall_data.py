@@ -13,11 +13,12 @@ from schemas.codec import decoder
 from schemas.errors import BadSetting, InvalidEvent, MissingPrerequisite
 from schemas.events import Interaction, NoteEvent
 
-Layout = Literal["jsonl", "citeulike", "movielens"]
+Layout = Literal["jsonl", "citeulike", "movielens", "examples"]
 WEIGHTS: Mapping[str, float] = {"click": 1.0, "like": 2.0, "favorite": 3.0}
 UNDOES: Mapping[str, str] = {"unlike": "like", "unfavorite": "favorite"}
 COUNTED = frozenset({*WEIGHTS, *UNDOES})
 FOREVER = np.iinfo(np.int64).max
+VERSIONS_FILE = "note-versions.parquet"
 
 
 class Actions(NamedTuple):
@@ -47,6 +48,15 @@ class RecallData(NamedTuple):
     dated: bool
 
 
+class Act(NamedTuple):
+    """What is needed of an interaction."""
+
+    user_id: str
+    note_id: str
+    action: str
+    occurred_at: int
+
+
 class TaggedNote(msgspec.Struct):
     """The one field of a line of ``notes.jsonl`` that is not part of the event."""
 
@@ -61,6 +71,8 @@ def detect_layout(directory: Path) -> Layout:
     """
     if (directory / "notes.jsonl").is_file():
         return "jsonl"
+    if (directory / VERSIONS_FILE).is_file():
+        return "examples"
     if (directory / "users.dat").is_file():
         return "citeulike"
     if (directory / "ml-latest-small").is_dir() or (directory / "ratings.csv").is_file():
@@ -73,7 +85,8 @@ def load_dataset(directory: Path, layout: Layout | None = None) -> RecallData:
 
     Args:
         directory: for ``jsonl`` it holds notes.jsonl and interactions.jsonl; for ``citeulike`` users.dat, item-tag.dat and tags.dat; for
-            ``movielens`` the folders ml-latest-small and tmdb-5000 (or it is the first, with the second beside it).
+            ``movielens`` the folders ml-latest-small and tmdb-5000 (or it is the first, with the second beside it); for ``examples``
+            what ``tagstream offline towers data`` wrote.
         layout: detected when None.
 
     Raises:
@@ -81,7 +94,7 @@ def load_dataset(directory: Path, layout: Layout | None = None) -> RecallData:
         BadSetting: naming file and line of what cannot be read.
     """
     layout = layout or detect_layout(directory)
-    loader = {"jsonl": _load_jsonl, "citeulike": _load_citeulike, "movielens": _load_movielens}[layout]
+    loader = {"jsonl": _load_jsonl, "citeulike": _load_citeulike, "movielens": _load_movielens, "examples": _load_examples}[layout]
     return loader(directory)
 
 
@@ -108,7 +121,7 @@ def coarse_tags(data: RecallData, directory: Path) -> RecallData:
 def _load_jsonl(directory: Path) -> RecallData:
     newest: dict[str, tuple[NoteEvent, list[str]]] = {}
     decode_note, decode_tags = decoder(NoteEvent), msgspec.json.Decoder(TaggedNote).decode
-    for at, line in _lines(directory / "notes.jsonl"):
+    for at, line in read_lines(directory / "notes.jsonl"):
         try:
             note, tags = decode_note(line, None), decode_tags(line).tags
         except (InvalidEvent, msgspec.DecodeError) as error:
@@ -118,13 +131,14 @@ def _load_jsonl(directory: Path) -> RecallData:
     kept = {note_id: pair for note_id, pair in newest.items() if pair[0].type != "note.deleted"}
     decode_action = decoder(Interaction)
     events: dict[str, Interaction] = {}
-    for at, line in _lines(directory / "interactions.jsonl"):
+    for at, line in read_lines(directory / "interactions.jsonl"):
         try:
             event = decode_action(line, None)
         except InvalidEvent as error:
             raise BadSetting(f"{at}: {error}") from None
         events.setdefault(event.event_id, event)
-    return _assemble(directory.resolve().name, [pair[0] for pair in kept.values()], [pair[1] for pair in kept.values()], events.values())
+    notes = [note for note, _ in kept.values()]
+    return _assemble(directory.resolve().name, list(kept), [tags for _, tags in kept.values()], events.values(), notes)
 
 
 def _load_movielens(directory: Path) -> RecallData:
@@ -133,13 +147,25 @@ def _load_movielens(directory: Path) -> RecallData:
     keywords = movielens_keywords(ml, tmdb)
     notes = list(movielens_notes(ml, tmdb))
     tags = [list(dict.fromkeys(keywords[note.note_id])) for note in notes]
-    return _assemble("movielens-tmdb", notes, tags, movielens_interactions(ml, tmdb))
+    return _assemble("movielens-tmdb", [note.note_id for note in notes], tags, movielens_interactions(ml, tmdb), notes)
+
+
+def _load_examples(directory: Path) -> RecallData:
+    """Tags of each note's newest version; the interactions that were logged, of which there may be a sample only."""
+    import polars as pl
+
+    versions = pl.read_parquet(directory / VERSIONS_FILE).sort("occurred_at", "revision")
+    newest = versions.unique("note_id", keep="last", maintain_order=True).filter(~pl.col("deleted"))
+    tags = [list(dict.fromkeys(given)) for given in newest["tags"].to_list()]
+    columns = ("user_id", "note_id", "action", "occurred_at")
+    acts = pl.scan_parquet(directory / "day=*" / "*.parquet").select(columns).collect()
+    return _assemble(directory.resolve().name, newest["note_id"].to_list(), tags, [Act(*row) for row in acts.iter_rows()], None)
 
 
 def _load_citeulike(directory: Path) -> RecallData:
-    names = [line.decode().strip() for _, line in _lines(directory / "tags.dat")]
-    tags = [[names[int(tag)] for tag in line.split()[1:]] for _, line in _lines(directory / "item-tag.dat")]
-    libraries = [[int(item) for item in line.split()[1:]] for _, line in _lines(directory / "users.dat")]
+    names = [line.decode().strip() for _, line in read_lines(directory / "tags.dat")]
+    tags = [[names[int(tag)] for tag in line.split()[1:]] for _, line in read_lines(directory / "item-tag.dat")]
+    libraries = [[int(item) for item in line.split()[1:]] for _, line in read_lines(directory / "users.dat")]
     reader = np.repeat(np.arange(len(libraries)), [len(library) for library in libraries])
     note = np.array([item for library in libraries for item in library], np.int64)
     count = len(note)
@@ -156,13 +182,15 @@ def _load_citeulike(directory: Path) -> RecallData:
     return RecallData("citeulike-a", [f"cu-{row}" for row in range(len(tags))], readers, unique, None, actions, dated=False)
 
 
-def _assemble(name: str, notes: list[NoteEvent], tags: list[list[str]], events: Iterable[Interaction]) -> RecallData:
+def _assemble(
+    name: str, notes: list[str], tags: list[list[str]], acts: Iterable[Interaction | Act], events: list[NoteEvent] | None
+) -> RecallData:
     """Numbers notes and readers; keeps the actions on known notes that add to a profile, and when they were undone."""
-    note_at = {note.note_id: row for row, note in enumerate(notes)}
+    note_at = {note: row for row, note in enumerate(notes)}
     readers: dict[str, int] = {}
     rows: list[tuple[int, int, float, bool, int, int]] = []
     standing: dict[tuple[int, int, str], int] = {}
-    for event in sorted(events, key=lambda event: event.occurred_at):
+    for event in sorted(acts, key=lambda event: event.occurred_at):
         note = note_at.get(event.note_id)
         if note is None or event.action not in COUNTED:
             continue
@@ -181,10 +209,10 @@ def _assemble(name: str, notes: list[NoteEvent], tags: list[list[str]], events: 
     columns = list(zip(*rows, strict=True)) if rows else [()] * 6
     kinds = (np.int64, np.int64, np.float32, np.bool_, np.int64, np.int64)
     actions = Actions(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
-    return RecallData(name, [note.note_id for note in notes], list(readers), tags, notes, actions, dated=True)
+    return RecallData(name, notes, list(readers), tags, events, actions, dated=True)
 
 
-def _lines(path: Path) -> Iterable[tuple[str, bytes]]:
+def read_lines(path: Path) -> Iterable[tuple[str, bytes]]:
     """(place, line) of each line that is not empty."""
     if not path.is_file():
         raise MissingPrerequisite(f"{path} is missing; give the directory that holds {path.name}")

@@ -85,7 +85,7 @@ class Training:
         self._loss = TowerLoss(reader, note, spec).to(self._device)
         self._parallel: nn.Module = self._loss
         if share.world > 1:
-            self._parallel = DistributedDataParallel(self._loss, find_unused_parameters=True)
+            self._parallel = DistributedDataParallel(self._loss, find_unused_parameters=not (spec.softmax or spec.bce))
         self._averaged = AveragedModel(self._loss, multi_avg_fn=get_ema_multi_avg_fn(spec.average))  # type: ignore[no-untyped-call]
         self._averaged.update_parameters(self._loss)
         self._optimiser = torch.optim.Adam(self._loss.parameters(), lr=spec.rate, weight_decay=spec.decay)

@@ -32,10 +32,10 @@ def open_source(source: str, settings: Settings, since_ms: int | None) -> Iterat
     yield DatasetExamples(Path(source), settings)
 
 
-def collect(source: str, out: Path, settings: Settings, since_ms: int | None, until_ms: int | None, say: Say) -> Manifest:
-    """Brings ``out`` up to date."""
-    with open_source(source, settings, since_ms) as examples:
-        return write_days(examples, Request(examples.identity, since_ms, until_ms), out, say)
+def collect(source: str, out: Path, settings: Settings, times: tuple[int | None, int | None], say: Say) -> Manifest:
+    """Brings ``out`` up to date. ``times``: event time of the first example, and before which the last is."""
+    with open_source(source, settings, times[0]) as examples:
+        return write_days(examples, Request(examples.identity, *times), out, say)
 
 
 def moment(text: str | None, option: str) -> int | None:
@@ -47,7 +47,8 @@ def moment(text: str | None, option: str) -> int | None:
             return int(text)
         read = datetime.fromisoformat(text)
     except ValueError:
-        raise click.BadParameter(f"{text} is no time; write 2026-11-24, 2026-11-24T08:00 or epoch milliseconds", param_hint=option) from None
+        hint = f"{text} is no time; write 2026-11-24, 2026-11-24T08:00 or epoch milliseconds"
+        raise click.BadParameter(hint, param_hint=option) from None
     return int((read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
@@ -70,7 +71,7 @@ def data(*, source: str, out: Path, since: str | None, until: str | None, check:
         leaks, manifest = check_days(out), read_manifest(out)
     else:
         times = moment(since, "--from"), moment(until, "--to")
-        manifest = collect(source, out, load(), *times, lambda line: console.print(line, highlight=False))
+        manifest = collect(source, out, load(), times, lambda line: console.print(line, highlight=False))
         leaks = manifest.leaks
     report = {"out": str(out), "checked": manifest.rows, "leaks": leaks} if check else manifest
     if as_json:

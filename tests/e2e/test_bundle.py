@@ -16,12 +16,12 @@ from models.encoder import load_tag_encoder
 from models.profile import history_at
 from models.tag_content import ContentSpec
 from offline.choose_recall import Chosen
-from offline.export_spaces import write_spaces
 from offline.live import publish
 from offline.recall_linear import LinearSpec
 from offline.recall_task import whole_task
 from offline.samples.load import load_interactions, load_notes
 from offline.train_towers import TowerSpec
+from offline.write_spaces import write_spaces
 from recall.build import open_stores, tag_encoder
 from recall.query import Query, recall
 from recall.reader import KnownNotes, read_reader

@@ -12,12 +12,13 @@ from models.spaces import load_space
 from models.tag_content import ContentSpec
 from offline.choose_recall import Chosen
 from offline.cli import offline
-from offline.export_spaces import evaluate_spaces, histories_of, space_ranker, write_spaces
+from offline.export_spaces import evaluate_spaces, histories_of, space_ranker
 from offline.recall_baselines import encode_tags
 from offline.recall_content import build_content
 from offline.recall_linear import LinearSpec, fit_linear
 from offline.recall_task import Task, make_task, whole_task
 from offline.train_towers import TowerSpec, tower_ranker, train_towers
+from offline.write_spaces import write_spaces
 from schemas.errors import BundleMismatch
 from tests.models.hashing_encoder import HashingEncoder
 from tests.offline.recall_world import community
