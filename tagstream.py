@@ -16,6 +16,7 @@ COMMANDS = {
     "tag": "consumers.tag_file:tag",
     "profile": "recall.cli:profile",
     "recall": "recall.cli:recall",
+    "serve": "recall.serve_cli:serve",
     "bundle": "recall.bundle_cli:bundle",
     "schemas": "schemas.cli:schemas",
     "settings": "schemas.cli:settings",

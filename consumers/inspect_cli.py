@@ -16,7 +16,7 @@ from schemas.topics import Topic
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from consumers.inspect_note import Inspected
+    from recall.known_note import Inspected
 
 NOT_STORED = ("unknown", "published", "dead_letter")
 

@@ -4,54 +4,30 @@ What the stores hold decides; a note that is not in the stores is looked for in 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
-from msgspec import Struct, field
 from msgspec.structs import replace
 
 from models.roles import TagEncoder
 from recall.filters import MEANING
+from recall.known_note import DELETED, Inspected, WhyNot, in_stores
 from recall.learned_channels import choose
 from recall.merge import Candidate
 from recall.note_index import now_ms
 from recall.query import NO_BUNDLE, Query, Recalled, RecallStores, filter_all, prepare, recall
 from schemas.codec import decoder
-from schemas.errors import InvalidEvent, Transient
-from schemas.events import NoteEvent, NoteTagged, Tag
+from schemas.errors import InvalidEvent
+from schemas.events import NoteEvent, NoteTagged
 from schemas.records import Message
-from schemas.stored import NoteRecord
 from schemas.topics import NOTE_EVENTS, NOTE_TAGGED, Topic
 from streams.dead_letters import DeadLetter, read_dead_letter
 
-State = Literal["unknown", "published", "tagged", "recallable", "deleted", "dead_letter"]
 K_LARGE = 4000
 
 N = TypeVar("N", NoteEvent, NoteTagged)
 Find = Callable[[Topic], Sequence[Message]]
 """The records of a topic (or of its dead letters) that may concern the note, oldest first."""
-
-
-class WhyNot(Struct, frozen=True):
-    """One reason, short and stable, with a line for a person."""
-
-    reason: str
-    detail: str
-
-
-class Inspected(Struct, frozen=True, kw_only=True):
-    """What is known of a note. ``stages``: epoch ms by stage reached; ``why_not``: what keeps it from being recalled."""
-
-    note_id: str
-    state: State
-    category: str | None = None
-    tags: list[Tag] = field(default_factory=list)
-    bundle: str | None = None
-    stages: dict[str, int] = field(default_factory=dict)
-    why_not: list[WhyNot] = field(default_factory=list)
-
-
-DELETED = WhyNot("deleted", "its author took it back")
 
 
 def inspect(note_id: str, stores: RecallStores, find: Find) -> Inspected:
@@ -60,32 +36,7 @@ def inspect(note_id: str, stores: RecallStores, find: Find) -> Inspected:
     Raises:
         Transient: when Redis, or Kafka where it is needed, does not answer.
     """
-    record = stores.notes.get([note_id]).get(note_id) if stores.bundle else None
-    if record is None:
-        return from_topics(note_id, find)
-    found = Inspected(
-        note_id=note_id,
-        state="deleted" if record.deleted else "tagged",
-        category=record.category,
-        tags=record.tags,
-        bundle=stores.bundle,
-        stages=record.stages,
-    )
-    return replace(found, why_not=[DELETED]) if record.deleted else _searchable(found, record, stores)
-
-
-def _searchable(found: Inspected, record: NoteRecord, stores: RecallStores) -> Inspected:
-    """Recallable once a search finds the vector of the record's own event."""
-    if "recallable" in record.stages:
-        return replace(found, state="recallable")
-    try:
-        if stores.index.visible([record.note_id]).get(record.note_id) == record.occurred_at:
-            return replace(found, state="recallable")
-    except Transient as error:
-        return replace(found, why_not=[WhyNot("not_known", f"whether a search finds its vector: {error}")])
-    if not record.tags:
-        return replace(found, why_not=[WhyNot("no_tags", "it has no tags, so only its age recalls it")])
-    return replace(found, why_not=[WhyNot("not_searchable_yet", "no search finds its vector yet; its tags and its age may recall it")])
+    return in_stores(note_id, stores) or from_topics(note_id, find)
 
 
 def from_topics(note_id: str, find: Find) -> Inspected:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from models.profile import actions_behind
 from models.roles import Space, TagEncoder
 from recall.arrange import Place, arrange, arrange_serving
-from recall.channels import TAGS_ENCODED, Channel, Context, Found
+from recall.channels import CHANNELS, TAGS_ENCODED, Channel, Context, Found
 from recall.explain import Reason, Similarity, explain
 from recall.filters import Judge, Removed, known, live, not_own, original, split, unseen, within
 from recall.learned_channels import ReaderVectors, choose, default_channels
@@ -33,6 +33,8 @@ FETCH_MIN = 100
 FETCH_MAX = 16_000
 WORD_FOR_WORD = ("tag_index", "tag_index_idf", "fresh", "exploration")
 """Channels whose proposals only equal tags explain; the others' are explained by similar ones too."""
+INSTEAD = "tag_index_idf"
+"""The channel that steps in where one of a query that names none cannot answer: it needs Redis alone."""
 NO_BUNDLE = "no bundle is active yet: run `tagstream consume`"
 
 
@@ -124,6 +126,9 @@ def recall(query: Query, stores: RecallStores, encoder: TagEncoder) -> Recalled:
         if len(ranked) >= query.k or not more or context.limit >= FETCH_MAX:
             break
         context = replace(context, limit=min(context.limit * OVERFETCH, FETCH_MAX))
+    if degraded and query.channels is None and INSTEAD not in names:
+        channels = [*channels, CHANNELS[INSTEAD]]
+        ranked, removed, _ = rank(channels, context, degraded)
     if query.serving:
         passes = partial(passing, context=context)
         places = arrange_serving(ranked, context, plan, query.k, budget=stores.budget, now=now, passes=passes, degraded=degraded)

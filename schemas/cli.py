@@ -11,7 +11,7 @@ import msgspec
 from schemas.export import export
 from schemas.settings import PREFIX, Settings, load, redacted
 
-SECRET = ("milvus_token", "kafka_security")
+SECRET = ("milvus_token", "kafka_security", "serve_token")
 
 
 @click.group()

@@ -18,4 +18,9 @@ Histogram = Literal[
     "tagstream_batch_seconds",  # a batch by phase; labels: job, phase (handle, apply, flush)
     "tagstream_stage_seconds",  # publish to a stage of the note's way; labels: stage (received, tagged, recallable)
 ]
-MetricName = Counter | Gauge | Histogram
+ApiCounter = Literal[
+    "tagstream_http_requests_total",  # answered requests; labels: route, status
+    "tagstream_recall_degraded_total",  # recalls answered without something; labels: what
+]
+ApiHistogram = Literal["tagstream_http_seconds"]  # a request; labels: route
+MetricName = ApiCounter | ApiHistogram | Counter | Gauge | Histogram

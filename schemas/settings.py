@@ -70,6 +70,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     exploration_slots: Annotated[Positive, _doc("places of an answer that exploration may take")] = 1
     exploration_hours: Annotated[float, Meta(gt=0), _doc("age up to which exploration takes a note for new, hours")] = 24.0
     recall_timeout_s: Annotated[float, Meta(gt=0), _doc("bound on each store call of a recall, seconds")] = 2.0
+    serve_host: Annotated[str, _doc("address the HTTP API listens on; another than loopback needs serve_token")] = "127.0.0.1"
+    serve_port: Annotated[int, Meta(ge=0, le=65535), _doc("port of the HTTP API; 0 = any that is free")] = 8080
+    serve_token: Annotated[str, _doc("bearer token that the HTTP API asks for; empty = none; never logged")] = ""
+    serve_timeout_s: Annotated[float, Meta(gt=0), _doc("deadline of an HTTP request; recall then answers from the newest notes")] = 1.0
+    serve_threads: Annotated[Positive, _doc("requests the HTTP API works on at a time")] = 16
+    serve_batch: Annotated[Positive, _doc("readers whose searches the HTTP API makes as one under load; 1 = none together")] = 32
     tag_notes_batch: Annotated[Positive, _doc("notes per tagger batch")] = 16
     tag_notes_batch_age_s: Annotated[NotNegative, _doc("longest wait for a tagger batch to fill, seconds")] = 0.05
     index_notes_batch: Annotated[Positive, _doc("notes per index batch")] = 500

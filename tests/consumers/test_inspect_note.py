@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 import recall.build
 from consumers import inspect_cli
-from consumers.inspect_note import WhyNot, inspect, why_not
+from consumers.inspect_note import inspect, why_not
+from recall.known_note import WhyNot
 from recall.query import Query, RecallStores
 from schemas.codec import encode, version_headers
 from schemas.errors import Transient
