@@ -13,7 +13,15 @@ from rich.table import Table
 
 from benchmarks.report import Measured, Result, Row, describe_machine, read_results, show_spread, sum_up, write_results
 
-BENCHMARKS = ("interactions_to_profiles", "publish_to_recallable", "index_upserts", "tag_encoder", "handbook_tagger", "memory")
+BENCHMARKS = (
+    "interactions_to_profiles",
+    "publish_to_recallable",
+    "index_upserts",
+    "tag_encoder",
+    "handbook_tagger",
+    "memory",
+    "recall_latency",
+)
 _CHILD = (
     "import importlib, msgspec, pathlib, sys\n"
     "rows = importlib.import_module(f'benchmarks.{sys.argv[1]}').run()\n"

@@ -5,7 +5,8 @@ named in ``degraded``.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -31,6 +32,7 @@ DAY_MS = 86_400_000
 OVERFETCH = 4
 FETCH_MIN = 100
 FETCH_MAX = 16_000
+CHANNEL_THREADS = 64
 WORD_FOR_WORD = ("tag_index", "tag_index_idf", "fresh", "exploration")
 """Channels whose proposals only equal tags explain; the others' are explained by similar ones too."""
 INSTEAD = "tag_index_idf"
@@ -159,12 +161,30 @@ def rank(channels: Sequence[Channel], context: Context, degraded: dict[str, str]
 
     ``recall`` asks again with a higher limit when too few pass: a reader may have acted on most of what matches.
     """
-    found = {channel.name: propose(channel, context, degraded) for channel in channels if channel.name not in degraded}
+    found = propose_all([channel for channel in channels if channel.name not in degraded], context, degraded)
     kept, removed = filter_all(pool({name: one.hits for name, one in found.items()}), context)
     ranked = merge(kept, {channel.name: channel.blend for channel in channels})
     records = context.notes.get(one.note_id for one in ranked)
     ranked, reposts = split(ranked, original(records, fingerprints(context)))
     return ranked, removed + reposts, any(one.more for one in found.values())
+
+
+def propose_all(channels: Sequence[Channel], context: Context, degraded: dict[str, str]) -> dict[str, Found]:
+    """What each channel proposes, by name. They wait for different servers, so they ask at the same time."""
+    if len(channels) <= 1:
+        return {channel.name: propose(channel, context, degraded) for channel in channels}
+    lines: list[dict[str, str]] = [{} for _ in channels]
+    running = [_threads().submit(propose, channel, context, own) for channel, own in zip(channels[1:], lines[1:], strict=True)]
+    found = [propose(channels[0], context, lines[0]), *(one.result() for one in running)]
+    for own in lines:
+        degraded.update(own)
+    return {channel.name: one for channel, one in zip(channels, found, strict=True)}
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads of the channels, for all queries of the process."""
+    return ThreadPoolExecutor(CHANNEL_THREADS, thread_name_prefix="channel")
 
 
 def propose(channel: Channel, context: Context, degraded: dict[str, str]) -> Found:

@@ -1,6 +1,5 @@
 """Calls made together give each caller its own answer, in few calls under load and at once when alone."""
 
-import json
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ import pytest
 from models.roles import ActedNote
 from recall.stores import Window
 from recall.together import Together, TogetherIndex, TogetherSpace
-from tests.models.hashing_space import HashingSpace
+from tests.models.hashing_space import HashingSpace, write_space
 from tests.recall.world import NOW, World
 
 
@@ -68,15 +67,14 @@ def test_searches_of_many_readers_find_what_each_alone_would(world: World) -> No
         found = list(pool.map(lambda one: together.search(one[0], 9, one[1])[0], asked))
     for hits, (vector, window) in zip(found, asked, strict=True):
         alone = world.index.search(vector, 9, window)[0]
-        assert [round(hit.score, 5) for hit in hits] == [round(hit.score, 5) for hit in alone]
+        assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in alone], abs=1e-5)
         assert all(window.since <= hit.published_at for hit in hits)
     assert len(together.search(vectors, 3, windows[0])) == 7
     assert together.visible(["n1"]) == world.index.visible(["n1"])
 
 
 def test_readers_of_a_space_come_together_and_stay_apart(tmp_path: Path) -> None:
-    (tmp_path / "space.json").write_text(json.dumps({"name": "two_tower", "dimension": 16, "version": "v", "encoder": "words"}))
-    space = HashingSpace(tmp_path)
+    space = HashingSpace(write_space(tmp_path / "space", "two_tower"))
     together = TogetherSpace(space, 8)
     histories = [[ActedNote(f"n{number}", 1.0, [f"tag {number}"])] for number in range(20)]
     with ThreadPoolExecutor(8) as pool:
