@@ -123,5 +123,6 @@ def _processes() -> Iterator[tuple[Share, str]]:
     dist.init_process_group("nccl" if cuda else "gloo", timeout=PREPARING)
     try:
         yield Share(rank, world), device
+        dist.barrier()  # nobody goes while another still talks
     finally:
         dist.destroy_process_group()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TAGS_ENCODED = 64
 TAGS_LOOKED_UP = 128
-RESCORED = 4
+RESCORED = 2
 CATEGORIES_FOLLOWED = 3
 
 
@@ -97,7 +97,7 @@ class TagIndex(Struct, frozen=True):
     """Notes found under the reader's highest scored tags, scored by their records: an entry whose record lost the tag is no candidate.
 
     Of each tag the newest ``limit`` notes of the window are looked at; where that cuts a tag's list, a note's sum over the lists may be too
-    low, so the records of the best 4 x ``limit`` are read to score them. ``rare``: weight a tag by ``idf`` over all notes of the index.
+    low, so the records of the best 2 x ``limit`` are read to score them. ``rare``: weight a tag by ``idf`` over all notes of the index.
     """
 
     name: str = "tag_index"
@@ -109,10 +109,10 @@ class TagIndex(Struct, frozen=True):
         liked = context.reader.top(TAGS_LOOKED_UP)
         if not liked:
             return NOTHING
-        listed = context.notes.store.tagged_with(list(liked), context.window, context.limit)
         weights = self._weights(liked, context)
-        cut = any(len(found) >= context.limit for found in listed.values())
-        listing = _best(_sums(listed, weights), context.limit * (RESCORED if cut else 1))
+        listing, cut = context.notes.store.shared(weights, context.window, context.limit, context.limit * RESCORED)
+        if not cut:
+            listing = listing[: context.limit]
         records = context.notes.get(hit.note_id for hit in listing)
         hits = [scored for hit in listing if (scored := self._scored(hit, records.get(hit.note_id), weights)) is not None]
         return Found(_best(hits, context.limit), cut or len(listing) >= context.limit)
@@ -169,17 +169,6 @@ def category_shares(context: Context) -> dict[str, float]:
     total = counts.total()
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return {category: count / total for category, count in ordered[:CATEGORIES_FOLLOWED]}
-
-
-def _sums(listed: Mapping[str, list[Hit]], weights: Mapping[str, float]) -> list[Hit]:
-    """One hit per note, scored by the weights of the tags it is listed under."""
-    found: dict[str, Hit] = {}
-    for text, hits in listed.items():
-        for hit in hits:
-            held = found.get(hit.note_id)
-            score = weights[text] + (held.score if held else 0.0)
-            found[hit.note_id] = Hit(hit.note_id, score, hit.published_at)
-    return list(found.values())
 
 
 def _best(hits: list[Hit], limit: int) -> list[Hit]:

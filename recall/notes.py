@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from recall.redis_client import Client, redis_errors
-from recall.stores import Hit, TagCounts, Window
+from recall.stores import Hit, Shared, TagCounts, Window
 from schemas.errors import Transient
 from schemas.keys import Keys
 from schemas.stored import NoteRecord, Place
@@ -128,9 +128,17 @@ class RedisNotes:
                 return
         raise Transient("redis", f"{len(values)} note records change faster than they can be stamped")
 
-    def tagged_with(self, texts: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
-        distinct = list(dict.fromkeys(texts))
-        return dict(zip(distinct, self._newest([self._keys.tag(text) for text in distinct], window, limit), strict=True))
+    def shared(self, weights: Mapping[str, float], window: Window, limit: int, best: int) -> Shared:
+        lists = self._ranges([self._keys.tag(text) for text in weights], window, limit)
+        sums: dict[bytes, float] = {}
+        published: dict[bytes, Any] = {}
+        cut = False
+        for weight, (members, scores) in zip(weights.values(), lists, strict=True):
+            cut = cut or len(members) >= limit
+            published.update(zip(members, scores, strict=True))
+            for member in members:
+                sums[member] = sums.get(member, 0.0) + weight
+        return Shared(_highest(sums, published, best), cut)
 
     def tag_counts(self, texts: Sequence[str], until: int | None = None) -> TagCounts:
         distinct = list(dict.fromkeys(texts))
@@ -192,12 +200,19 @@ class RedisNotes:
         return self._keys.tag(name) if kind == "tag" else self._keys.recent(name)
 
     def _newest(self, keys: Sequence[str], window: Window, limit: int) -> list[list[Hit]]:
+        return [
+            [Hit(member.decode(), float(score), int(float(score))) for member, score in zip(members, scores, strict=True)]
+            for members, scores in self._ranges(keys, window, limit)
+        ]
+
+    def _ranges(self, keys: Sequence[str], window: Window, limit: int) -> list[tuple[Sequence[bytes], Sequence[Any]]]:
+        """Of each sorted set the newest members within the window, and their scores as the server gives them."""
         if limit <= 0:
-            return [[] for _ in keys]
+            return [([], []) for _ in keys]
         low = "-inf" if window.since is None else window.since
         high = "+inf" if window.until is None else window.until
         answers = self._run([("ZREVRANGEBYSCORE", key, high, low, "WITHSCORES", "LIMIT", 0, limit) for key in keys])
-        return [[Hit(member.decode(), float(score), int(score)) for member, score in _pairs(answer)] for answer in answers]
+        return [_columns(answer) for answer in answers]
 
     def _run(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """One pipelined round trip; commands are sent as they are, because a cluster pipeline offers no ``eval`` of its own."""
@@ -241,8 +256,14 @@ class MemoryNotes:
                 record.stages.setdefault(stage, at)
                 self._records[note_id] = _encode(record)
 
-    def tagged_with(self, texts: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
-        return {text: self._newest(("tag", text), window, limit) for text in texts}
+    def shared(self, weights: Mapping[str, float], window: Window, limit: int, best: int) -> Shared:
+        lists = {text: self._newest(("tag", text), window, limit) for text in weights}
+        sums: dict[bytes, float] = {}
+        for text, hits in lists.items():
+            for hit in hits:
+                sums[hit.note_id.encode()] = sums.get(hit.note_id.encode(), 0.0) + weights[text]
+        published = {hit.note_id.encode(): hit.published_at for hits in lists.values() for hit in hits}
+        return Shared(_highest(sums, published, best), any(len(hits) >= limit for hits in lists.values()))
 
     def tag_counts(self, texts: Sequence[str], until: int | None = None) -> TagCounts:
         return TagCounts(self._count(("recent", ALL), until), {text: self._count(("tag", text), until) for text in texts})
@@ -284,9 +305,17 @@ def _token(record: NoteRecord | None) -> bytes:
     return b"" if record is None else _value(record)[:TOKEN_BYTES]
 
 
-def _pairs(answer: Sequence[Any]) -> Iterable[tuple[bytes, Any]]:
-    """WITHSCORES as (member, score), whether the client already paired them or not."""
+def _columns(answer: Sequence[Any]) -> tuple[Sequence[bytes], Sequence[Any]]:
+    """WITHSCORES as members and scores, whether the client already paired them or not."""
     if answer and isinstance(answer[0], (list, tuple)):
-        return [(pair[0], pair[1]) for pair in answer]
-    flat = iter(answer)
-    return [(member, float(score)) for member, score in zip(flat, flat, strict=True)]
+        return [pair[0] for pair in answer], [pair[1] for pair in answer]
+    return answer[::2], answer[1::2]
+
+
+def _highest(sums: Mapping[bytes, float], published: Mapping[bytes, Any], best: int) -> list[Hit]:
+    """The ``best`` of the sums; all notes at the last place's sum are looked at, so that ties go by time and id."""
+    if best <= 0 or not sums:
+        return []
+    least = sorted(sums.values(), reverse=True)[min(best, len(sums)) - 1]
+    hits = [Hit(note.decode(), total, int(float(published[note]))) for note, total in sums.items() if total >= least]
+    return sorted(hits, key=lambda hit: (-hit.score, -hit.published_at, hit.note_id))[:best]

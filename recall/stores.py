@@ -46,6 +46,13 @@ class Hit(NamedTuple):
     published_at: int
 
 
+class Shared(NamedTuple):
+    """Notes that share tags, best first. ``cut``: the limit cut some tag's list, so a sum may be too low."""
+
+    hits: list[Hit]
+    cut: bool
+
+
 class TagCounts(NamedTuple):
     """How many notes there are, and how many of them carry each tag."""
 
@@ -92,8 +99,9 @@ class Notes(Protocol):
         the event that reached it; a note that is unknown or has moved on to another event is left out."""
         ...
 
-    def tagged_with(self, texts: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
-        """Newest ``limit`` notes of each tag within the window, newest first; ``score`` is ``published_at``."""
+    def shared(self, weights: Mapping[str, float], window: Window, limit: int, best: int) -> "Shared":
+        """The ``best`` notes by the sum of the weights of the tags that list them, ties newest first. Of each tag the newest ``limit``
+        notes within the window are looked at."""
         ...
 
     def tag_counts(self, texts: Sequence[str], until: int | None = None) -> TagCounts:

@@ -21,7 +21,8 @@ from schemas.writes import GiveUp, Publish, PutProfile, Write
 from tests.consumers.test_update_profiles import EXACT, HOUR, Rig, put_tags, received
 from tests.e2e.example_oracle import expected_examples
 
-ALL = replace(EXACT, training_examples_rate=1.0, training_examples_impressions=1.0, training_examples_tags=1000)
+ALL = replace(EXACT, training_examples_rate=1.0, training_examples_impressions=1.0, training_examples_tags=1000, profile_pending_hours=1e6)
+"""The oracle waits for tags for ever."""
 TAGS = {"n1": ["a", "b"], "n2": ["b"], "n3": []}
 ACTIONS: list[Action] = ["click", "like", "favorite", "unlike", "unfavorite", "comment", "impression"]
 made = st.lists(

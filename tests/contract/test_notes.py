@@ -47,7 +47,7 @@ def put(notes: Notes, *records: NoteRecord) -> list[NoteRecord]:
 
 
 def listed(notes: Notes, text: str, window: Window = OPEN, limit: int = 100) -> list[str]:
-    return [hit.note_id for hit in notes.tagged_with([text], window, limit)[text]]
+    return [hit.note_id for hit in notes.shared({text: 1.0}, window, limit, limit).hits]
 
 
 def newest(notes: Notes, *categories: str, window: Window = OPEN, limit: int = 100) -> list[str]:
@@ -76,7 +76,7 @@ def test_document_counts_follow_what_is_listed(notes: Notes) -> None:
 
 def test_an_unknown_note_is_absent(notes: Notes) -> None:
     assert notes.get(["nobody"]) == {}
-    assert notes.tagged_with(["nothing"], OPEN, 5) == {"nothing": []}
+    assert notes.shared({"nothing": 1.0}, OPEN, 5, 5) == ([], False)
     assert notes.recent(["*"], OPEN, 5) == []
     assert notes.put([]) == []
 
@@ -130,7 +130,7 @@ def test_an_update_leaves_the_places_it_no_longer_has(notes: Notes) -> None:
     put(notes, record("n1", 20, ("kept", "came"), category="home"))
     assert [listed(notes, text) for text in ("kept", "gone", "came")] == [["n1"], [], ["n1"]]
     assert [newest(notes, category) for category in ("shoes", "home", "*")] == [[], ["n1"], ["n1"]]
-    assert notes.tagged_with(["kept"], OPEN, 5)["kept"][0].published_at == 20
+    assert notes.shared({"kept": 1.0}, OPEN, 5, 5).hits[0].published_at == 20
     assert notes.get(["n1"])["n1"].retired == []
 
 
@@ -174,20 +174,21 @@ def test_what_it_was_decided_against_may_be_outdated(notes: Notes) -> None:
     assert listed(notes, "d") == []
 
 
-def test_tagged_with_gives_the_newest_within_the_window(notes: Notes) -> None:
+def test_shared_gives_the_newest_within_the_window(notes: Notes) -> None:
     put(notes, *(record(f"n{at:03d}", at, ("t",)) for at in range(100)))
     assert listed(notes, "t", limit=3) == ["n099", "n098", "n097"]
     assert listed(notes, "t", Window(10, 12)) == ["n012", "n011", "n010"]
     assert listed(notes, "t", Window(None, 1)) == ["n001", "n000"]
     assert listed(notes, "t", Window(98, None)) == ["n099", "n098"]
     assert listed(notes, "t", Window(98, 97)) == listed(notes, "t", limit=0) == listed(notes, "t", limit=-1) == []
-    hit = notes.tagged_with(["t"], OPEN, 1)["t"][0]
-    assert (hit.score, hit.published_at) == (99.0, 99)
+    hit = notes.shared({"t": 1.0}, OPEN, 1, 1).hits[0]
+    assert (hit.score, hit.published_at) == (1.0, 99)
 
 
 def test_ties_in_time_have_one_order(notes: Notes) -> None:
     put(notes, *(record(note_id, 10, ("t",)) for note_id in ("b", "é", "a", "Z", "笔")))
-    assert listed(notes, "t") == newest(notes, "*") == newest(notes, "shoes", "*") == ["笔", "é", "b", "a", "Z"]
+    assert newest(notes, "*") == newest(notes, "shoes", "*") == ["笔", "é", "b", "a", "Z"]
+    assert listed(notes, "t") == ["Z", "a", "b", "é", "笔"]
 
 
 def test_recent_merges_categories_without_repeats(notes: Notes) -> None:
@@ -200,7 +201,7 @@ def test_epoch_milliseconds_are_exact(notes: Notes) -> None:
     at = 253_402_300_799_999
     put(notes, record("n1", at, ("t",)), record("n2", at - 1, ("t",)))
     assert listed(notes, "t", Window(at, at)) == ["n1"]
-    assert notes.tagged_with(["t"], OPEN, 1)["t"][0].published_at == at
+    assert notes.shared({"t": 1.0}, OPEN, 1, 1).hits[0].published_at == at
 
 
 def test_a_stamp_is_kept_once_and_only_for_the_event_it_belongs_to(notes: Notes) -> None:
@@ -318,3 +319,12 @@ def test_a_server_that_is_away_is_transient(settings: Any) -> None:
         away.put([PutNote(record())])
     with pytest.raises(Transient, match="redis"):
         away.trim(1)
+
+
+def test_shared_sums_the_weights_of_the_lists_that_have_a_note(notes: Notes) -> None:
+    put(notes, record("both", 10, ("a", "b")), record("one", 30, ("a",)), record("two", 20, ("b",)))
+    found = notes.shared({"a": 2.0, "b": 0.5}, OPEN, 5, 5)
+    assert ([(hit.note_id, hit.score) for hit in found.hits], found.cut) == ([("both", 2.5), ("one", 2.0), ("two", 0.5)], False)
+    cut = notes.shared({"a": 2.0, "b": 0.5}, OPEN, 1, 5)
+    assert ([(hit.note_id, hit.score) for hit in cut.hits], cut.cut) == ([("one", 2.0), ("two", 0.5)], True)
+    assert [hit.note_id for hit in notes.shared({"a": 1.0, "b": 1.0}, OPEN, 5, 2).hits] == ["both", "one"]

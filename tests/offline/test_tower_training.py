@@ -1,6 +1,6 @@
 """The training loop: equal over processes, its losses as one sum, its parts masked; and that each start and loss learns."""
 
-import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,23 +41,23 @@ def trained(spec: TowerSpec, share: Share) -> tuple[list[float], dict[str, torch
     return [training.run_epoch().loss for _ in range(spec.epochs)], training.reader.state_dict()
 
 
-def one_of_two(rank: int, port: int, answers: multiprocessing.Queue) -> None:
+def one_of_two(rank: int, store: str, answers: multiprocessing.Queue) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     losses, state = trained(SPEC, Share(rank, 2))
     if rank == 0:
         answers.put((losses, {name: value.numpy() for name, value in state.items()}))
+    dist.barrier()
     dist.destroy_process_group()
 
 
-def test_two_processes_train_as_one_does() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        free_port = taken.getsockname()[1]
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
-    running = multiprocessing.spawn(one_of_two, (free_port, answers), nprocs=2, join=False)
+    running = multiprocessing.spawn(one_of_two, (str(tmp_path / "store"), answers), nprocs=2, join=False)
     losses, state = answers.get(timeout=120)
-    running.join()
+    while not running.join():
+        pass
     want, alone = trained(SPEC, Share())
     assert losses == pytest.approx(want, rel=1e-5)
     for name, value in alone.items():

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from recall.query import NO_BUNDLE, Query, RecallStores, recall
-from recall.stores import Window
+from recall.stores import Shared, Window
 from schemas.errors import Transient
 from schemas.settings import Settings
 
@@ -158,12 +158,13 @@ def test_impressions_are_left_out_only_when_the_setting_says_so(world):
 
 def test_an_index_entry_whose_record_lost_the_tag_is_no_match(runner, monkeypatch):
     """As a process that died between two steps leaves it."""
-    listed = runner.notes.tagged_with
+    listed = runner.notes.shared
 
-    def with_orphan(texts, window, limit):
-        return {text: [*hits, *runner.notes.recent(["food"], Window(), 1)] for text, hits in listed(texts, window, limit).items()}
+    def with_orphan(*asked):
+        hits, cut = listed(*asked)
+        return Shared([*hits, *runner.notes.recent(["food"], Window(), 1)], cut)
 
-    monkeypatch.setattr(runner.notes, "tagged_with", with_orphan)
+    monkeypatch.setattr(runner.notes, "shared", with_orphan)
     answer = runner.recall("u", channels=("tag_index",))
     assert ids(answer) == ["exact"]
     assert removed(answer) == {"liked": "seen"}
