@@ -21,6 +21,7 @@ BENCHMARKS = (
     "handbook_tagger",
     "memory",
     "recall_latency",
+    "tower_training",
 )
 _CHILD = (
     "import importlib, msgspec, pathlib, sys\n"
