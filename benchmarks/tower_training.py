@@ -3,9 +3,9 @@
 An example is one action to be foretold from the reader's history. The plain loop is the usual one: a ``Dataset`` gives a (history, target)
 pair for each action, a ``collate_fn`` makes tensors of a batch, the batch's other targets are the negatives, dense Adam. Ours hides a part
 of each reader's history and foretells all of it in one row, with histories, targets and tags gathered from sparse matrices at once. Same
-towers, same random start, same optimiser and rate, one thread for both, each trained until its recall no longer grows; then both are judged on
-the same cold notes. A row foretells many actions of one reader with one input, so ours needs more examples for the same recall: the seconds
-that each took are reported beside the rate.
+towers, same random start, same optimiser and rate, one thread for both, each trained until its recall no longer grows; then both are judged
+on the same cold notes. A row foretells many actions of one reader with one input, so ours needs more examples for the same recall: the
+seconds that each took are reported beside the rate.
 """
 
 import time

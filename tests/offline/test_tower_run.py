@@ -160,7 +160,9 @@ def test_export_serves_as_torch_scores_and_finds_the_planted_taste(dataset: Path
     assert np.allclose(space_ranker(task, space)(task.profiles), tower_ranker(towers, task.cold)(task.profiles), atol=1e-5)
     figures = evaluate_spaces(task, tmp_path / "spaces", HashingEncoder(), 5)
     assert all(row["recall@5"] > 2.5 * 5 / len(task.cold) for row in figures.values())
-    report = CliRunner().invoke(offline, ["towers", "evaluate", str(dataset), str(tmp_path / "spaces"), "--k", "5", "--json"])
+    report = CliRunner().invoke(
+        offline, ["towers", "evaluate", str(dataset), str(tmp_path / "spaces"), "--k", "5", "--served", "20", "--json"]
+    )
     assert json.loads(report.stdout)["methods"] == figures
     assert set(json.loads((tmp_path / "spaces" / "merge.json").read_text())["weights"]) == {"linear", "two_tower", "tag_index_idf"}
 
