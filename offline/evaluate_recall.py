@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import click
 import msgspec
@@ -16,8 +16,8 @@ from rich.console import Console
 from models.roles import TagEncoder
 from offline import recall_baselines as baselines
 from offline.recall_data import Layout, RecallData, coarse_tags, load_dataset, with_tags
-from offline.recall_metrics import Ranker, judge, summarise
-from offline.recall_task import SPLIT_SEED, Protocol, Task, check_leaks, make_task
+from offline.recall_metrics import Ranker, judge, summarise, unseen
+from offline.recall_task import SPLIT_SEED, Protocol, Task, among_all, check_leaks, make_task
 from schemas.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ METHODS = (
 LEARNED = ("linear", "two_tower", "merge")
 OPTIONAL = ("encoder_text",)
 
+Candidates = Literal["cold", "all"]
 Say = Callable[[str], None]
+LEAKS_LOOKED_FOR = "cold notes in training or history, targets in profiles, training later than the first action on a cold note"
 
 
 class Asked(Struct, frozen=True):
@@ -42,6 +44,7 @@ class Asked(Struct, frozen=True):
     seeds: int = 1
     split_seed: int = SPLIT_SEED
     choose: bool = True
+    candidates: Candidates = "cold"
 
 
 class Evaluation(NamedTuple):
@@ -59,17 +62,18 @@ def evaluate(data: RecallData, asked: Asked, encoder: TagEncoder, say: Say) -> d
     check_leaks(task)
     queries, readers = task.profiles.shape[0], len(np.unique(task.reader))
     say(f"{data.name}: {queries} queries of {readers} readers, {len(task.cold)} cold and {len(task.warm)} warm notes")
-    run = Evaluation(task, asked, encoder, say)
+    judged = among_all(task) if asked.candidates == "all" else task
+    run = Evaluation(judged, asked, encoder, say)
     figures: dict[str, list[NDArray[np.float64]]] = {}
     learned: list[dict[str, Any]] = []
     for name, ranker in _plain(run):
-        figures[name] = [judge(ranker, task, asked.k)]
+        figures[name] = [judge(unseen(ranker, judged), judged, asked.k)]
         say(f"{name}: recall@{asked.k} {figures[name][0][:, 0].mean():.4f}")
     for seed in range(asked.seeds if set(asked.methods) & set(LEARNED) else 0):
         channels, how = _learned(run, seed)
         learned.append(how)
         for name in (name for name in LEARNED if name in asked.methods):
-            figures.setdefault(name, []).append(judge(channels.ranker(name), task, asked.k))
+            figures.setdefault(name, []).append(judge(unseen(channels.ranker(name), judged), judged, asked.k))
             say(f"{name}: recall@{asked.k} {figures[name][-1][:, 0].mean():.4f}, seed {seed}")
     return {
         "dataset": data.name,
@@ -77,6 +81,8 @@ def evaluate(data: RecallData, asked: Asked, encoder: TagEncoder, say: Say) -> d
         "users": readers,
         "queries": queries,
         "cold_items": len(task.cold),
+        "candidates": asked.candidates,
+        "leakage": {"looked_for": LEAKS_LOOKED_FOR, "found": 0},
         "methods": {name: _summary(figures[name], task, asked.k) for name in asked.methods},
         "learned": learned,
     }
@@ -148,10 +154,20 @@ def _learned(run: Evaluation, seed: int) -> tuple["Channels", dict[str, Any]]:
     help="Whose tags the notes carry; coarse: genres or categories.",
 )
 @click.option("--choose/--no-choose", default=True, show_default=True, help="Choose settings on pseudo-cold notes, or take the defaults.")
+@click.option(
+    "--candidates",
+    type=click.Choice(get_args(Candidates)),
+    default="cold",
+    show_default=True,
+    help="What is ranked: the cold notes, or all that the reader has not acted on.",
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the recalls with their intervals, to .png or .svg."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def evaluate_recall(
     *, directory: Path, layout: str, protocol: Protocol | None, k: int, methods: str | None, seeds: int, split_seed: int, tags: str,
-    choose: bool, as_json: bool,
+    choose: bool, candidates: Candidates, plot: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measures how well each method finds, for readers, the notes nobody has acted on yet.
 
@@ -163,6 +179,8 @@ def evaluate_recall(
     from schemas.settings import load
 
     console = Console(stderr=True)
+    if plot is not None and plot.suffix not in (".png", ".svg"):
+        raise click.BadParameter(f"{plot}: end it with .png or .svg", param_hint="--plot")
     settings = load()
     encoder = load_tag_encoder(settings)
     data = load_dataset(directory, None if layout == "auto" else layout)  # type: ignore[arg-type]
@@ -177,8 +195,13 @@ def evaluate_recall(
         seeds,
         split_seed,
         choose,
+        candidates,
     )
     report = evaluate(data, asked, encoder, lambda line: console.print(line, highlight=False)) | {"tags": tags}
+    if plot is not None:
+        from offline.recall_plot import draw
+
+        draw(report, k, plot)
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False))
     else:

@@ -74,7 +74,7 @@ def evaluate_spaces(task: Task, directory: Path, encoder: TagEncoder, k: int) ->
     return {name: summarise(judge(ranker, task, k), task.reader, k) for name, ranker in _rankers(task, directory, encoder).items()}
 
 
-def served_figures(task: Task, directory: Path, encoder: TagEncoder, k: int, count: int, say: Callable[[str], None]) -> dict[str, Any]:
+def served_figures(task: Task, directory: Path, encoder: TagEncoder, k: int, count: int, *, say: Callable[[str], None]) -> dict[str, Any]:
     """Figures of ``count`` of the queries through ``recall()`` itself; ``same_by_matrix``: recall of the merge on the same queries."""
     from offline.served_recall import judge_served, serve_task
 
@@ -161,7 +161,8 @@ def export(*, directory: Path, out: Path, hold_out: bool, protocol: Protocol | N
 def evaluate(directory: Path, spaces: Path, k: int, served: int, as_json: bool) -> None:
     """Measure written spaces on the notes that were held out of their training.
 
-    Each space and the merge score all cold notes. A sample of the queries also goes through the recall code that serves, over stores in memory.
+    Each space and the merge score all cold notes. A sample of the queries also goes through the recall code that serves, over stores in
+    memory.
     """
     from models.encoder import load_tag_encoder
     from schemas.settings import load
@@ -175,7 +176,7 @@ def evaluate(directory: Path, spaces: Path, k: int, served: int, as_json: bool) 
     report = {"dataset": data.name, "protocol": fit["protocol"], "methods": evaluate_spaces(task, spaces, encoder, k)}
     if served:
         console = Console(stderr=True)
-        report["served"] = served_figures(task, spaces, encoder, k, served, lambda line: console.print(line, highlight=False))
+        report["served"] = served_figures(task, spaces, encoder, k, served, say=lambda line: console.print(line, highlight=False))
     if as_json:
         click.echo(json.dumps(report))
         return

@@ -35,6 +35,18 @@ def judge_scores(scores: Scores, targets: Any, k: int) -> NDArray[np.float64]:
     return np.stack([found / wanted, (hits @ gains) / ideal, (found > 0).astype(np.float64)], axis=1)
 
 
+def unseen(ranker: Ranker, task: Task) -> Ranker:
+    """The ranker with notes of the profile last, for candidates that readers may have acted on."""
+
+    def rank(profiles: Any) -> Scores:
+        scores = np.array(ranker(profiles), np.float32)
+        seen = profiles[:, task.cold].tocoo()
+        scores[seen.row, seen.col] = -np.inf
+        return scores
+
+    return rank
+
+
 def summarise(figures: NDArray[np.float64], reader: NDArray[np.int64], k: int, seed: int = 0) -> dict[str, Any]:
     """Means with 95 % percentile bootstrap intervals; whole readers are drawn, so queries of one reader stay together.
 

@@ -96,6 +96,13 @@ def within(task: Task, seed: int = 0) -> Task:
     return make_task(task.data, task.protocol, seed, task.training)
 
 
+def among_all(task: Task) -> Task:
+    """The task with the warm notes as candidates too, behind the cold ones; what is learned from stays the same. A ranking must leave
+    out what is in the profile, see ``unseen``."""
+    warm = sparse.csr_matrix((task.targets.shape[0], len(task.warm)), dtype=task.targets.dtype)
+    return task._replace(cold=np.concatenate([task.cold, task.warm]), targets=sparse.hstack([task.targets, warm]).tocsr())
+
+
 def check_leaks(task: Task) -> None:
     """Raises ``AssertionError`` when a cold note is in what is learned from, a target in its profile, or a profile later than its query."""
     cold = np.zeros(len(task.data.notes), np.bool_)

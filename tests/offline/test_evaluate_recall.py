@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from offline import evaluate_recall as module
 from offline.evaluate_recall import METHODS, evaluate_recall
+from offline.recall_data import load_dataset
+from offline.recall_metrics import unseen
+from offline.recall_task import among_all, make_task
 from schemas.errors import BadSetting
 from tests.models.hashing_encoder import HashingEncoder
 from tests.offline.recall_world import community, write_jsonl
@@ -41,6 +45,31 @@ def test_document_has_the_shape_of_the_contract_and_learning_beats_chance(tmp_pa
         assert {"ndcg@5", "hit@5"} <= set(row)
     assert methods["merge"]["recall@5"] > 2 * methods["random"]["recall@5"]
     assert methods["tag_index_raw"]["recall@5"] > methods["popularity"]["recall@5"]
+
+
+def test_all_candidates_are_harder_and_leave_out_what_was_acted_on(tmp_path: Path) -> None:
+    write_jsonl(community(), tmp_path)
+    asked = ("--methods", "random,tag_index_idf,merge", "--k", "10", "--no-choose")
+    cold, everything = run(tmp_path, *asked), run(tmp_path, *asked, "--candidates", "all")
+    assert everything["candidates"] == "all" and everything["cold_items"] == cold["cold_items"]
+    assert everything["leakage"]["found"] == 0  # type: ignore[index]
+    for name in ("random", "tag_index_idf", "merge"):
+        assert everything["methods"][name]["recall@10"] < cold["methods"][name]["recall@10"]  # type: ignore[index]
+    data = load_dataset(tmp_path)
+    task = among_all(make_task(data, "random"))
+    best = unseen(lambda profiles: np.asarray(profiles[:, task.cold].todense(), np.float32), task)(task.profiles)
+    assert np.isneginf(best[task.profiles[:, task.cold].toarray() > 0]).all()
+    assert task.targets.shape == best.shape and len(set(task.cold.tolist())) == len(data.notes)
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_plot_is_drawn(tmp_path: Path, kind: str) -> None:
+    write_jsonl(community(), tmp_path)
+    run(tmp_path, "--methods", "random,tag_index_idf", "--k", "5", "--plot", str(tmp_path / f"plot.{kind}"))
+    drawn = (tmp_path / f"plot.{kind}").read_bytes()
+    assert drawn.startswith(b"\x89PNG") if kind == "png" else b"tag_index_idf" in drawn or b"<svg" in drawn
+    wrong = CliRunner().invoke(evaluate_recall, [str(tmp_path), "--plot", "plot.jpg"])
+    assert wrong.exit_code == 2 and "--plot" in wrong.stderr
 
 
 def test_seeds_repeat_what_is_drawn_and_methods_are_those_asked_for(tmp_path: Path) -> None:

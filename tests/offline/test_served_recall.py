@@ -42,7 +42,7 @@ def test_recall_finds_about_what_the_matrices_find(tmp_path: Path) -> None:
     encoder = HashingEncoder()
     write_spaces(task, encoder, CHOSEN, tmp_path / "spaces", dimension=200)
     whole = evaluate_spaces(task, tmp_path / "spaces", encoder, 10)["merge"]
-    served = served_figures(task, tmp_path / "spaces", encoder, 10, 1000, lambda line: None)
+    served = served_figures(task, tmp_path / "spaces", encoder, 10, 1000, say=lambda line: None)
     assert served["queries"] == task.targets.shape[0]
     assert served["same_by_matrix"] == whole["recall@10"]
     assert served["recall@10"] == pytest.approx(whole["recall@10"], abs=0.05)
