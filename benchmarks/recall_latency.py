@@ -6,6 +6,7 @@ pymilvus search of the very vector, filter and limit that the embedding channel 
 brute force over all vectors acknowledged before the search, while another thread writes.
 """
 
+import gc
 import threading
 import time
 import uuid
@@ -79,8 +80,11 @@ def run(size: Size = Size()) -> list[Row]:  # noqa: B008
     settings = msgspec.structs.replace(load(), namespace=f"bench{uuid.uuid4().hex[:8]}", tag_encoder_cache=50_000)
     try:
         made = _fill(settings, size)
+        gc.collect()
+        gc.freeze()  # as ``tagstream serve`` does; and what was made to fill the stores is no part of a server
         return [*_latency(made), *_together(made), *_exactness(made)]
     finally:
+        gc.unfreeze()
         drop_namespace(settings)
 
 

@@ -1,5 +1,6 @@
 """``tagstream serve``."""
 
+import gc
 import ipaddress
 import socket
 from typing import TYPE_CHECKING
@@ -59,6 +60,8 @@ def build(settings: Settings) -> "FastAPI":
             space.readers([[]])
     except Transient as error:
         click.echo(f"tagstream: {error}; /ready says when it is back", err=True)
+    gc.collect()
+    gc.freeze()  # what was loaded stays: a full collection in the middle of a request would walk all of it
     return create_app(Answers(live, encoder, settings), settings)
 
 
