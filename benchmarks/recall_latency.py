@@ -24,7 +24,7 @@ from consumers.namespace import drop_namespace
 from consumers.update_profiles import UpdateProfiles
 from models.pooling import note_vector, user_vector
 from models.roles import TagEncoder
-from recall.build import open_stores, tag_encoder
+from recall.build import Live, open_stores, tag_encoder
 from recall.channels import DEFAULT_CHANNELS, TAGS_ENCODED
 from recall.milvus_client import milvus_client
 from recall.note_collections import FRESH, Place
@@ -203,8 +203,8 @@ def _together(made: Made) -> list[Row]:
     """Recalls a second by 16 threads, calls made together against each alone."""
 
     def rate(batch: int) -> float:
-        live = LiveStores(lambda: made.stores, lambda: BUNDLE, batch)
-        answers = Answers(live, made.encoder, made.settings)
+        live = LiveStores(lambda: Live(made.stores, made.encoder), lambda: BUNDLE, batch)
+        answers = Answers(live, made.settings)
         count = max(made.size.threads * 10, made.size.readers)
         with ThreadPoolExecutor(made.size.threads) as pool:
             begun = time.perf_counter()

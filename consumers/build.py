@@ -1,18 +1,23 @@
-"""Wires each job from the settings: source, handler, stores, engine. Reads from top to bottom; settings end here."""
+"""Wires each job from the settings: source, handler, stores, engine. Reads from top to bottom; settings end here.
+
+Each job has one consumer group per bundle (``group_of``). So a bundle's consumers, a replay that builds the bundle and whoever goes on
+after it share one position, and those of the bundle before keep theirs until it is dropped.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from consumers.recallable import RecallableWatch
 from consumers.stores import NoteStore, ProfileStore
-from models.bundle import Identity, Learned
-from recall.live_bundle import not_live, same_as_live
+from models.bundle import Bundle, Identity, Learned
+from recall.live_bundle import not_live
 from recall.note_index import MilvusNoteIndex
 from recall.note_tags import RedisNoteTags
 from recall.notes import RedisNotes
-from recall.pointer import activate_if_none, active_bundle, name_parts
+from recall.pointer import activate_if_none, active_bundle, name_parts, register, registered
 from recall.profiles import RedisProfiles
 from recall.redis_client import redis_client
 from schemas.keys import Keys
@@ -21,13 +26,18 @@ from schemas.topics import INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED, TRAINING_EXAM
 from streams.engine import Engine, Job, Limits
 from streams.metrics import Metrics
 from streams.publisher import KafkaPublisher
-from streams.roles import Store
+from streams.roles import Source, Store
 from streams.source import KafkaSource
+
+Around = Callable[[KafkaSource], Source]
 
 
 @contextmanager
-def open_engine(job: str, settings: Settings) -> Iterator[Engine[Any]]:
+def open_engine(job: str, settings: Settings, around: Around | None = None) -> Iterator[Engine[Any]]:
     """The engine of one of ``JOBS``, ready to run; what it holds open is closed behind the block.
+
+    Args:
+        around: puts something around the source, as a replay does.
 
     Raises:
         BundleMismatch: another bundle is live under this namespace.
@@ -40,7 +50,13 @@ def open_engine(job: str, settings: Settings) -> Iterator[Engine[Any]]:
         publisher = KafkaPublisher(settings)
         stack.callback(publisher.close)
         source = KafkaSource(settings, build.topic.name, build.group_id(settings.namespace))
-        yield Engine(build, source, publisher, stores, limits=Limits.of(settings), metrics=metrics)
+        chosen = source if around is None else around(source)
+        yield Engine(build, chosen, publisher, stores, limits=Limits.of(settings), metrics=metrics)
+
+
+def group_of(job: str, settings: Settings, bundle: str) -> str:
+    """The consumer group of a job of a bundle, within the namespace."""
+    return f"{settings.namespace}.tagstream-{job}-{bundle}" if settings.namespace else f"tagstream-{job}-{bundle}"
 
 
 def build_tag_notes(settings: Settings, _metrics: Metrics, _stack: ExitStack) -> tuple[Job[Any], list[Store]]:
@@ -56,13 +72,14 @@ def build_tag_notes(settings: Settings, _metrics: Metrics, _stack: ExitStack) ->
         handle=handler.handle,
         batch_size=settings.tag_notes_batch,
         batch_age_s=settings.tag_notes_batch_age_s,
+        group=group_of("tag-notes", settings, made.version),
     )
     return job, []
 
 
 def build_index_notes(settings: Settings, metrics: Metrics, stack: ExitStack) -> tuple[Job[Any], list[Store]]:
     """Tagged notes -> tag encoder and learned spaces -> note records and tag index in Redis, vectors in Milvus."""
-    from consumers.index_notes import IndexNotes, group_of
+    from consumers.index_notes import IndexNotes
 
     made = learned(settings)
     bundle = made.version
@@ -80,7 +97,7 @@ def build_index_notes(settings: Settings, metrics: Metrics, stack: ExitStack) ->
         handle=IndexNotes(notes, made.encoder, bundle, list(made.spaces.values())).handle,
         batch_size=settings.index_notes_batch,
         batch_age_s=settings.index_notes_batch_age_s,
-        group=_within(settings, group_of(bundle)),
+        group=group_of("index-notes", settings, bundle),
     )
     return job, [NoteStore(notes, index, watch, observe)]
 
@@ -95,13 +112,7 @@ def build_update_profiles(settings: Settings, _metrics: Metrics, _stack: ExitSta
     from consumers.update_profiles import UpdateProfiles
 
     client = redis_client(settings)
-    bundle = active_bundle(client, settings)
-    if bundle is None:
-        made = learned(settings)
-        bundle = made.version
-        go_live(settings, bundle, made.identity)
-    elif settings.bundle:
-        same_as_live(settings, bundle)
+    bundle = _bundle_of_profiles(settings)
     keys = Keys(settings.namespace, bundle)
     profiles = RedisProfiles(client, keys, settings.profile_cache)
     tags, log = RedisNoteTags(client, keys), None
@@ -116,8 +127,24 @@ def build_update_profiles(settings: Settings, _metrics: Metrics, _stack: ExitSta
         gather=handler.gather,
         batch_size=min(settings.update_profiles_batch, log.batch_max) if log else settings.update_profiles_batch,
         batch_age_s=settings.update_profiles_batch_age_s,
+        group=group_of("update-profiles", settings, bundle),
     )
     return job, [ProfileStore(profiles)]
+
+
+def _bundle_of_profiles(settings: Settings) -> str:
+    """The bundle that the settings name, else the live one, else what the settings make, which goes live."""
+    live = active_bundle(redis_client(settings), settings)
+    if live is not None and not settings.bundle:
+        return live
+    if live is None:
+        made = learned(settings)
+        version, parts = made.version, made.identity
+    else:
+        here = Bundle(Path(settings.bundle))
+        version, parts = here.version, here.identity
+    go_live(settings, version, parts)
+    return version
 
 
 BUILDERS: dict[str, Callable[[Settings, Metrics, ExitStack], tuple[Job[Any], list[Store]]]] = {
@@ -136,30 +163,28 @@ def learned(settings: Settings) -> Learned:
 
 
 def go_live(settings: Settings, bundle: str, parts: Identity) -> None:
-    """Makes the bundle the live one where there is none.
+    """Makes the bundle the live one where there is none. One that is registered (``tagstream replay --into``) may be written beside it.
 
     Raises:
-        BundleMismatch: another one is live, so what this process would write no reader would see; or this one was announced with other
-            parts.
+        BundleMismatch: another one is live and this one is not registered, so what this process would write no reader would ever see; or
+            this one was announced with other parts.
     """
     may_go_live(settings, bundle, parts)
-    live = activate_if_none(redis_client(settings), settings, bundle)
-    if live != bundle:
-        raise not_live(settings, live, bundle, parts)
+    client = redis_client(settings)
+    if activate_if_none(client, settings, bundle) == bundle:
+        register(client, settings, bundle, settings.bundle)
+    else:
+        may_go_live(settings, bundle, parts)
 
 
 def may_go_live(settings: Settings, bundle: str, parts: Identity) -> None:
     """Announces the bundle's parts; raises as ``go_live`` does."""
     client = redis_client(settings)
     live = active_bundle(client, settings)
-    if live not in (None, bundle):
+    if live not in (None, bundle) and bundle not in registered(client, settings):
         raise not_live(settings, live, bundle, parts)
     name_parts(client, settings, bundle, parts)
 
 
 def _observe_stage(metrics: Metrics, stage: str, seconds: float) -> None:
     metrics.observe("tagstream_stage_seconds", seconds, stage=stage)
-
-
-def _within(settings: Settings, group: str) -> str:
-    return f"{settings.namespace}.tagstream-{group}" if settings.namespace else f"tagstream-{group}"

@@ -1,8 +1,8 @@
 """``index-notes``: tagged notes in, records and vectors out. What is live and what is shadow does not matter here: one job, one bundle.
 
-Every bundle version has its own consumer group (``group_of``) and reads the whole topic from the start, so that a new version is built
-beside the live one. An event tagged by another bundle is therefore passed over without a write: it is neither invalid nor stale, it is the
-work of that bundle's own group, and vectors of two encoders must never meet in one collection.
+Every bundle version has its own consumer group (``consumers.build.group_of``) and reads the whole topic from the start, so that a new
+version is built beside the live one. An event tagged by another bundle is therefore passed over without a write: it is neither invalid nor
+stale, it is the work of that bundle's own group, and vectors of two encoders must never meet in one collection.
 """
 
 import logging
@@ -24,11 +24,6 @@ from schemas.writes import TAG_SPACE, DropVector, PutNote, PutVector, Skip, Writ
 
 log = logging.getLogger(__name__)
 _canonical = msgspec.json.Encoder(order="deterministic").encode
-
-
-def group_of(bundle: str) -> str:
-    """Name of the job's consumer group, to be put within the namespace like any other."""
-    return f"index-notes-{bundle}"
 
 
 class IndexNotes:

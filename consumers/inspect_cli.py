@@ -36,14 +36,14 @@ def note(note: str, user: str | None, as_json: bool, data: str | None, **asked: 
     The options of recall apply with --user.
     """
     from consumers.inspect_note import inspect, why_not
-    from recall.build import open_stores, tag_encoder
+    from recall.build import open_live
 
     settings = load(data=data)
-    stores = open_stores(settings)
+    stores, encoder = open_live(settings)
     found = inspect(note, stores, finder(settings, note))
     recalled = False
     if user is not None and found.state in ("tagged", "recallable") and stores.bundle and stores.notes.get([note]):
-        reasons = why_not(note, query_of(user, **asked), stores, tag_encoder(settings))
+        reasons = why_not(note, query_of(user, **asked), stores, encoder)
         recalled = not reasons
         found = replace(found, why_not=[] if recalled else [*found.why_not, *reasons])
     if as_json:

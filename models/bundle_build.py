@@ -41,8 +41,10 @@ Sources = Mapping[str, Path | bytes]
 """What a bundle's files are made of, by path within it: a file to copy, or its content."""
 
 
-def build_bundle(settings: Settings, spaces: Sequence[Path], merge: Path | None, out: Path | None, tell: Tell) -> Path:
-    """Builds a bundle of the settings' handbook, tagger and tag encoder, learned spaces and merge weights.
+def build_bundle(
+    settings: Settings, spaces: Sequence[Path], merge: Path | None, out: Path | None, tell: Tell, *, handbook: Path | None = None
+) -> Path:
+    """Builds a bundle of the handbook, tagger and tag encoder, learned spaces and merge weights.
 
     A build that was killed goes on with the files that it had copied; the same parts built again change nothing.
 
@@ -52,6 +54,7 @@ def build_bundle(settings: Settings, spaces: Sequence[Path], merge: Path | None,
         merge: a JSON file ``{"weights": {channel: weight}}``.
         out: the directory to make instead.
         tell: gets a line per part.
+        handbook: directory of another handbook than the shipped one.
 
     Returns:
         The bundle's directory.
@@ -59,7 +62,7 @@ def build_bundle(settings: Settings, spaces: Sequence[Path], merge: Path | None,
     Raises:
         BadSetting: ``out`` is there and is no bundle of this version; a source is a link or not as it must be.
     """
-    parts, sources = _core(settings, tell)
+    parts, sources = _core(settings, handbook, tell)
     for directory in spaces:
         name, part, files = _space(directory)
         if name in parts:
@@ -81,26 +84,27 @@ def build_bundle(settings: Settings, spaces: Sequence[Path], merge: Path | None,
     return target
 
 
-def _core(settings: Settings, tell: Tell) -> tuple[dict[str, Part], dict[str, Path | bytes]]:
-    """Handbook, tagger and tag encoder of the settings."""
-    from models.build import build_tagger
+def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[str, Part], dict[str, Path | bytes]]:
+    """Handbook, tagger and tag encoder; ``directory`` of another handbook than the shipped one."""
     from models.encoder import encoder_directory, load_tag_encoder
     from models.handbook import HANDBOOK_DIR, load_handbook
+    from models.handbook_tagger import HandbookTagger
 
+    handbook = load_handbook(directory or HANDBOOK_DIR)
     plain = msgspec.structs.replace(settings, bundle="")
     tell("tag encoder: loading, exported first where that was not done yet")
-    encoder = load_tag_encoder(plain)
-    tagger = build_tagger(plain, encoder)
+    encoder = load_tag_encoder(plain, handbook.glossary())
+    tagger = HandbookTagger(handbook, encoder, settings.tagger_max_tags)
     card = TaggerCard(tagger.name, settings.tagger_max_tags)
     files: dict[str, dict[str, Path | bytes]] = {
-        HANDBOOK: {f"{HANDBOOK}/{path.name}": path for path in sorted(HANDBOOK_DIR.glob("*.yaml"))},
+        HANDBOOK: {f"{HANDBOOK}/{path.name}": path for path in sorted((directory or HANDBOOK_DIR).glob("*.yaml"))},
         TAGGER: {TAGGER_FILE: msgspec.json.encode(card)},
         TAG_ENCODER: {
             f"{TAG_ENCODER}/{name}": encoder_directory(plain) / name for name in ("manifest.json", "model.onnx", "tokenizer.json")
         },
     }
     parts = {
-        HANDBOOK: _part(files[HANDBOOK], load_handbook().version),
+        HANDBOOK: _part(files[HANDBOOK], handbook.version),
         TAGGER: msgspec.structs.replace(_part(files[TAGGER], tagger.version), name=tagger.name),
         TAG_ENCODER: _part(files[TAG_ENCODER], encoder.version, encoder.dimension),
     }

@@ -41,11 +41,18 @@ def bundle() -> None:
     "--space", "spaces", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Directory of a learned space."
 )
 @click.option("--merge", type=click.Path(exists=True, dir_okay=False, path_type=Path), help='JSON file: {"weights": {"two_tower": 1.0}}.')
+@click.option(
+    "--handbook",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Directory of another handbook than the shipped one: its YAML files, one per category, and shared.yaml.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Directory to make; default DATA/bundles/VERSION.")
 @JSON
 @DATA
-def build(spaces: tuple[Path, ...], merge: Path | None, out: Path | None, as_json: bool, data: str | None) -> None:
-    """Build a bundle of the settings' handbook, tagger and tag encoder, with learned spaces and merge weights.
+def build(
+    *, spaces: tuple[Path, ...], merge: Path | None, handbook: Path | None, out: Path | None, as_json: bool, data: str | None
+) -> None:
+    """Build a bundle of handbook, tagger and the settings' tag encoder, with learned spaces and merge weights.
 
     A build that was stopped goes on where it was; the same parts built again give the same version and change nothing. Set TAGSTREAM_BUNDLE
     to the directory for consumers and recall to use it.
@@ -56,7 +63,7 @@ def build(spaces: tuple[Path, ...], merge: Path | None, out: Path | None, as_jso
 
     settings = load(data=data)
     _check_channels(spaces, merge)
-    made = build_bundle(settings, spaces, merge, out, lambda text: click.echo(text, err=True))
+    made = build_bundle(settings, spaces, merge, out, lambda text: click.echo(text, err=True), handbook=handbook)
     _show([_look(made, _live(settings))], as_json)
 
 

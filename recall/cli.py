@@ -117,13 +117,13 @@ def profile(user: str, as_of: int | None, k: int, as_json: bool, data: str | Non
 def recall(user: str, as_json: bool, data: str | None, **asked: Any) -> None:
     """Recall fresh notes for a reader."""
     from recall import query
-    from recall.build import open_stores, tag_encoder
+    from recall.build import open_live
 
     if asked["serving"] and asked["as_of"] is not None:
         raise click.UsageError("--spend is for an answer that is shown now; leave out --as-of")
     settings = load(data=data)
     question = query_of(user, **asked)
-    answer = query.recall(question, open_stores(settings), tag_encoder(settings))
+    answer = query.recall(question, *open_live(settings))
     if as_json:
         print_json(answer)
         return

@@ -1,5 +1,9 @@
 """The bundle that is live, as a reader uses it: its learned parts, each loaded when a query first needs it, and refused where they disagree
-with what the consumers said that they write."""
+with what the consumers said that they write.
+
+Readers follow the pointer without being restarted: the setting ``bundle`` names one bundle of a roll-out, and the directory of whichever is
+live is found by its version (``live_settings``).
+"""
 
 import threading
 from collections.abc import Sequence
@@ -7,12 +11,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from msgspec.structs import replace
+
 from models.bundle import Bundle, Identity
+from models.bundle_manifest import read_manifest
 from models.roles import ActedNote, Space, TagEncoder
-from recall.pointer import active_bundle, encoder_of, parts_of
+from recall.pointer import Registered, active_bundle, encoder_of, parts_of, registered
 from recall.redis_client import redis_client
 from schemas.errors import BundleMismatch
 from schemas.settings import Settings
+
+BUNDLES = "bundles"
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +33,9 @@ if TYPE_CHECKING:
 class LateTagEncoder:
     """A tag encoder that is loaded when it is first asked for something."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, bundle: str | None) -> None:
         self._settings = settings
+        self._bundle = bundle
         self._loading = threading.Lock()
         self._loaded: TagEncoder | None = None
 
@@ -43,8 +53,14 @@ class LateTagEncoder:
     def _encoder(self) -> TagEncoder:
         with self._loading:
             if self._loaded is None:
-                self._loaded = checked(_load_encoder(self._settings), self._settings)
+                self._loaded = self._load()
             return self._loaded
+
+    def _load(self) -> TagEncoder:
+        settings = self._settings
+        if self._bundle is None:
+            settings = live_settings(settings, active_bundle(redis_client(settings), settings))
+        return checked(_load_encoder(settings), settings, self._bundle)
 
 
 class LateSpace:
@@ -79,13 +95,14 @@ class LateSpace:
                 f"spaces/{self.name}: bundle {self._bundle} is live with it, but no bundle is set here; "
                 f"set TAGSTREAM_BUNDLE to the directory of {self._bundle}, or leave the channel {self.name} out"
             )
-        return Bundle(Path(self._settings.bundle)).space(self.name, tag_encoder(self._settings))
+        return Bundle(Path(self._settings.bundle)).space(self.name, tag_encoder(self._settings, self._bundle))
 
 
 @lru_cache(maxsize=8)
-def tag_encoder(settings: Settings) -> TagEncoder:
-    """The tag encoder of the settings, loaded on first use; one for all that ask."""
-    return cast(TagEncoder, LateTagEncoder(settings))
+def tag_encoder(settings: Settings, bundle: str | None = None) -> TagEncoder:
+    """The tag encoder of a bundle that the settings name, loaded on first use; one for all that ask. Without ``bundle``: of the one that is
+    live when it is loaded."""
+    return cast(TagEncoder, LateTagEncoder(settings, bundle))
 
 
 def _load_encoder(settings: Settings) -> TagEncoder:
@@ -96,15 +113,15 @@ def _load_encoder(settings: Settings) -> TagEncoder:
     return load_tag_encoder(settings)
 
 
-def checked(encoder: TagEncoder, settings: Settings) -> TagEncoder:
-    """The encoder, if it is the one that made the live bundle's vectors.
+def checked(encoder: TagEncoder, settings: Settings, bundle: str | None = None) -> TagEncoder:
+    """The encoder, if it is the one that made the vectors of the bundle, by default of the live one.
 
     Raises:
         BundleMismatch: naming both versions.
         Transient: Redis does not answer.
     """
     client = redis_client(settings)
-    bundle = active_bundle(client, settings)
+    bundle = bundle or active_bundle(client, settings)
     made_by = encoder_of(client, settings, bundle) if bundle else None
     if made_by not in (None, encoder.version):
         raise BundleMismatch(
@@ -112,6 +129,39 @@ def checked(encoder: TagEncoder, settings: Settings) -> TagEncoder:
             "TAGSTREAM_BUNDLE, or TAGSTREAM_TAG_ENCODER and TAGSTREAM_TAG_ENCODER_PRECISION, as the consumers have them"
         )
     return encoder
+
+
+def live_settings(settings: Settings, live: str | None) -> Settings:
+    """The settings with the live bundle's directory, if they name another bundle of the same roll-out or none.
+
+    Raises:
+        BundleMismatch: they name a bundle that is neither live nor registered; or the live one's directory is not on this machine.
+        Transient: Redis does not answer.
+    """
+    if live is None:
+        return settings
+    known = registered(redis_client(settings), settings)
+    entry = known.get(live)
+    if settings.bundle:
+        here = Bundle(Path(settings.bundle))
+        if here.version == live:
+            return settings
+        if here.version not in known:
+            raise not_live(settings, live, here.version, here.identity)
+    directory = find_bundle(settings, live, entry)
+    if directory is not None:
+        return replace(settings, bundle=str(directory))
+    if settings.bundle and entry is not None and entry.directory:
+        raise BundleMismatch(f"bundle {live} is live, but its directory is not here; copy it to {Path(settings.data, BUNDLES, live)}")
+    return replace(settings, bundle="")
+
+
+def find_bundle(settings: Settings, version: str, entry: Registered | None = None) -> Path | None:
+    """The directory of a bundle by its version: under the data directory, where it was registered, beside that of the settings."""
+    places = [Path(settings.data, BUNDLES, version)]
+    places += [Path(entry.directory)] if entry and entry.directory else []
+    places += [Path(settings.bundle).parent / version] if settings.bundle else []
+    return next((place for place in places if place.is_dir() and read_manifest(place).version == version), None)
 
 
 def live_parts(settings: Settings, live: str | None) -> Identity | None:
@@ -148,5 +198,6 @@ def not_live(settings: Settings, live: str, here: str, parts: Identity) -> Bundl
     why = parts.differs(there) if there is not None else None
     return BundleMismatch(
         f"bundle {live} is live under namespace {settings.namespace!r}, but handbook, tagger, encoder and spaces here make {here}"
-        f" ({why or 'tagger or handbook differ'}); restore them, or set TAGSTREAM_NAMESPACE to build the new one beside it"
+        f" ({why or 'tagger or handbook differ'}); restore them, or bring the new one in beside the live one: "
+        f"`tagstream bundle build`, then `tagstream replay all --into {here}`"
     )

@@ -43,26 +43,30 @@ def serve(serve_host: str | None, serve_port: int | None, data: str | None) -> N
 
 
 def build(settings: Settings) -> "FastAPI":
-    """The application over the stores of the settings; the tag encoder is loaded before the first request."""
-    from recall.build import open_stores, tag_encoder
+    """The application over the live bundle; its tag encoder and spaces are loaded before the first request."""
+    from recall.build import Live, open_live
     from recall.http_api import create_app
     from recall.pointer import active_bundle
     from recall.redis_client import redis_client
     from recall.serving import Answers, LiveStores
     from schemas.errors import Transient
 
-    client = redis_client(settings)
-    live = LiveStores(lambda: open_stores(settings), lambda: active_bundle(client, settings), settings.serve_batch)
-    encoder = tag_encoder(settings)
-    try:
-        encoder.encode(["warm"])
-        for space in live().spaces.values():
+    def opened() -> Live:
+        live = open_live(settings)
+        live.encoder.encode(["warm"])
+        for space in live.stores.spaces.values():
             space.readers([[]])
+        return live
+
+    client = redis_client(settings)
+    live = LiveStores(opened, lambda: active_bundle(client, settings), settings.serve_batch)
+    try:
+        live()
     except Transient as error:
         click.echo(f"tagstream: {error}; /ready says when it is back", err=True)
     gc.collect()
     gc.freeze()  # what was loaded stays: a full collection in the middle of a request would walk all of it
-    return create_app(Answers(live, encoder, settings), settings)
+    return create_app(Answers(live, settings), settings)
 
 
 def is_loopback(host: str) -> bool:

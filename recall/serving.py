@@ -5,6 +5,7 @@ Without Redis nothing is known of the reader. The newest notes, read every few s
 on with the channels that need Redis alone.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,15 +14,15 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from models.roles import TagEncoder
+from recall.build import Live
 from recall.known_note import Inspected, in_stores
 from recall.merge import RANK_OFFSET, ChannelScore
 from recall.note_index import now_ms
-from recall.query import Query, Recalled, RecallStores, Result, recall
+from recall.query import Query, Recalled, Result, recall
 from recall.reader import KnownNotes, ProfileView, read_reader, view_profile
 from recall.stores import Window
 from recall.together import TogetherIndex, TogetherSpace
-from schemas.errors import Transient
+from schemas.errors import TagStreamError, Transient
 from schemas.settings import Settings
 from schemas.stored import NoteRecord
 
@@ -29,44 +30,68 @@ REFRESH_S = 5.0
 POINTER_S = 1.0
 NEWEST = 1_000
 
-Live = Callable[[], RecallStores]
+Opener = Callable[[], Live]
+log = logging.getLogger(__name__)
 
 
 class LiveStores:
-    """The stores of the live bundle, opened anew once another becomes live; the pointer is read once a second.
+    """Stores and encoder of the live bundle; the pointer is read once a second.
+
+    When another bundle becomes live it is opened and loaded by a thread while the one before goes on answering, so a switch delays no
+    request; each answer is made of one bundle alone.
 
     Args:
-        opened: opens the stores of the bundle that is live.
+        opened: opens the bundle that is live, ready to answer.
         active: the version of that bundle.
         batch: readers whose searches are made together; 1 for none.
     """
 
-    def __init__(self, opened: Live, active: Callable[[], str | None], batch: int) -> None:
+    def __init__(self, opened: Opener, active: Callable[[], str | None], batch: int) -> None:
         self._opened, self._active, self._batch = opened, active, batch
         self._lock = threading.Lock()
-        self._stores: RecallStores | None = None
+        self._live: Live | None = None
+        self._opening: threading.Thread | None = None
         self._asked_at = 0.0
 
-    def __call__(self) -> RecallStores:
-        """The stores.
+    def __call__(self) -> Live:
+        """What answers now.
 
         Raises:
             Transient: Redis does not answer.
-            BundleMismatch: what is live is not what the settings name.
+            BundleMismatch: at first: what is live is not what the settings name.
         """
         with self._lock:
             moment = time.monotonic()
-            if self._stores is None or moment - self._asked_at >= POINTER_S:
-                if self._stores is None or self._active() != self._stores.bundle:
-                    self._stores = self._together(self._opened())
+            if self._live is None:
+                self._live, self._asked_at = self._together(self._opened()), moment
+            elif moment - self._asked_at >= POINTER_S:
+                self._follow(self._live.stores.bundle)
                 self._asked_at = moment
-            return self._stores
+            return self._live
 
-    def _together(self, stores: RecallStores) -> RecallStores:
+    def _follow(self, bundle: str | None) -> None:
+        """Begins to open what is live, if it is another bundle and nobody does so already."""
+        if self._opening is not None and self._opening.is_alive():
+            return
+        if self._active() != bundle:
+            self._opening = threading.Thread(target=self._open, name="next-bundle", daemon=True)
+            self._opening.start()
+
+    def _open(self) -> None:
+        try:
+            found = self._together(self._opened())
+        except TagStreamError as error:
+            log.error("the bundle that is live now cannot be opened, answers go on from the one before: %s", error)
+            return
+        with self._lock:
+            self._live = found
+
+    def _together(self, live: Live) -> Live:
         if self._batch == 1:
-            return stores
+            return live
+        stores = live.stores
         spaces = {name: TogetherSpace(space, self._batch) for name, space in stores.spaces.items()}
-        return replace(stores, index=TogetherIndex(stores.index, self._batch), spaces=spaces)
+        return live._replace(stores=replace(stores, index=TogetherIndex(stores.index, self._batch), spaces=spaces))
 
 
 class Newest(NamedTuple):
@@ -92,12 +117,11 @@ class Answers:
     """What the HTTP API answers with; safe to use from several threads.
 
     Args:
-        live: the stores of the live bundle.
+        live: what the live bundle answers from.
     """
 
-    def __init__(self, live: Live, encoder: TagEncoder, settings: Settings) -> None:
+    def __init__(self, live: Opener, settings: Settings) -> None:
         self._live = live
-        self._encoder = encoder
         self._settings = settings
         self._newest = Newest(0, [])
 
@@ -109,7 +133,7 @@ class Answers:
             BundleMismatch: the live bundle is another than the settings name.
         """
         try:
-            return recall(query, self._live(), self._encoder)
+            return recall(query, *self._live())
         except Transient as error:
             return self.newest(query, str(error))
 
@@ -144,7 +168,7 @@ class Answers:
         Raises:
             Transient: Redis does not answer.
         """
-        stores = self._live()
+        stores = self._live().stores
         moment = now_ms() if as_of is None else as_of
         return view_profile(read_reader(user_id, moment, stores.profiles, KnownNotes(stores.notes), stores.settings), moment, k)
 
@@ -154,13 +178,13 @@ class Answers:
         Raises:
             Transient: Redis does not answer.
         """
-        return in_stores(note_id, self._live())
+        return in_stores(note_id, self._live().stores)
 
     def readiness(self) -> Readiness:
         """Asks every store."""
         down: dict[str, str] = {}
         try:
-            stores = self._live()
+            stores = self._live().stores
             stores.notes.get(["-"])
         except Transient as error:
             return Readiness(None, {error.dependency: str(error)})
@@ -176,7 +200,7 @@ class Answers:
         Raises:
             Transient: Redis does not answer.
         """
-        stores, now = self._live(), now_ms()
+        stores, now = self._live().stores, now_ms()
         hits = stores.notes.recent(["*"], Window(), NEWEST)
         records = stores.notes.get([hit.note_id for hit in hits])
         self._newest = Newest(now, [record for hit in hits if (record := records.get(hit.note_id)) is not None and not record.deleted])

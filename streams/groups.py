@@ -6,9 +6,11 @@ from schemas.settings import Settings
 from streams.client import ASK_S, admin_client
 
 
-def group_ids(settings: Settings, job: str) -> list[str]:
-    """The groups of a job under the namespace; a job that builds a bundle has one group per bundle version."""
+def group_ids(settings: Settings, job: str, bundle: str = "") -> list[str]:
+    """The groups of a job under the namespace, one per bundle version; with ``bundle`` that one's."""
     prefix = f"{settings.namespace}.tagstream-{job}" if settings.namespace else f"tagstream-{job}"
+    if bundle:
+        return [f"{prefix}-{bundle}"]
     admin = admin_client(settings)  # held: the answers of a client that is collected never come
     found = admin.list_consumer_groups(request_timeout=ASK_S).result(timeout=ASK_S + 5).valid
     return sorted(group.group_id for group in found if group.group_id == prefix or group.group_id.startswith(prefix + "-"))
@@ -25,8 +27,9 @@ def assigned(settings: Settings, job: str) -> bool:
     return any(member.assignment and member.assignment.topic_partitions for member in members)
 
 
-def behind(settings: Settings, job: str, topic: str) -> int:
-    """Records of the topic that the job has not committed yet, over its groups; of a group that committed nothing, all of them."""
+def behind(settings: Settings, job: str, topic: str, bundle: str = "") -> int:
+    """Records of the topic that the job has not committed yet, of the furthest behind of its groups (with ``bundle``: of that one's); of a
+    group that committed nothing, all of them."""
     from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
     from confluent_kafka.admin import OffsetSpec
 
@@ -39,7 +42,7 @@ def behind(settings: Settings, job: str, topic: str) -> int:
 
     first, last = ends(OffsetSpec.earliest()), ends(OffsetSpec.latest())
     left = 0
-    for group in group_ids(settings, job):
+    for group in group_ids(settings, job, bundle):
         (answer,) = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, partitions)]).values()
         done = {one.partition: one.offset for one in answer.result().topic_partitions}
         left = max(left, sum(last[number] - (done[number] if done[number] >= 0 else first[number]) for number in last))

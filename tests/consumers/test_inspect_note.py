@@ -225,8 +225,7 @@ def test_a_channel_that_was_down_is_part_of_the_answer(world, monkeypatch):
 
 @pytest.fixture
 def invoke(world, log, monkeypatch):
-    monkeypatch.setattr(recall.build, "open_stores", lambda settings: world.stores)
-    monkeypatch.setattr(recall.build, "tag_encoder", lambda settings: world.encoder)
+    monkeypatch.setattr(recall.build, "open_live", lambda settings: recall.build.Live(world.stores, world.encoder))
     monkeypatch.setattr(inspect_cli, "finder", lambda settings, note_id: log.find)
     return lambda *arguments: CliRunner().invoke(inspect_cli.note, [str(argument) for argument in arguments])
 

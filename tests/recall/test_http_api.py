@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from recall.build import Live
 from recall.http_api import create_app
 from recall.http_body import BODY_MAX_BYTES
 from recall.query import Query
@@ -45,7 +46,7 @@ def caller(answers: Answers, settings: Settings) -> Call:
 
 @pytest.fixture
 def call(full: World) -> Call:
-    return caller(Answers(lambda: full.stores, full.encoder, Settings()), Settings(serve_timeout_s=5))
+    return caller(Answers(lambda: Live(full.stores, full.encoder), Settings()), Settings(serve_timeout_s=5))
 
 
 def test_recall_is_what_the_query_answers(call: Call, full: World) -> None:
@@ -105,7 +106,7 @@ def test_bodies_that_are_no_question(call: Call) -> None:
 
 
 def test_the_token_is_asked_for_where_there_is_one(full: World) -> None:
-    call = caller(Answers(lambda: full.stores, full.encoder, Settings()), Settings(serve_token="s3cret"))
+    call = caller(Answers(lambda: Live(full.stores, full.encoder), Settings()), Settings(serve_token="s3cret"))
     paths = [("POST", "/recall"), ("GET", "/notes/match"), ("GET", "/users/u/profile"), ("GET", "/metrics")]
     for method, path in paths:
         assert call(method, path, json={"user_id": "u"}).status_code == 401
@@ -116,7 +117,7 @@ def test_the_token_is_asked_for_where_there_is_one(full: World) -> None:
 
 
 def test_a_late_recall_is_answered_from_the_newest_notes(full: World) -> None:
-    answers = Answers(lambda: full.stores, full.encoder, Settings())
+    answers = Answers(lambda: Live(full.stores, full.encoder), Settings())
     answers.refresh()
     slow = answers.recall
 
@@ -135,7 +136,7 @@ def test_stores_that_are_down(full: World) -> None:
     def gone() -> Any:
         raise Transient("redis", "connection refused")
 
-    call = caller(Answers(gone, full.encoder, Settings()), Settings())
+    call = caller(Answers(gone, Settings()), Settings())
     answer = call("POST", "/recall", json={"user_id": "u"})
     assert answer.status_code == 200 and "redis" in answer.json()["degraded"][0]
     for path in ("/notes/n", "/users/u/profile"):
@@ -149,7 +150,7 @@ def test_stores_that_are_down(full: World) -> None:
 
 def test_metrics_count_requests_by_route(full: World) -> None:
     stores = replace(full.stores)
-    call = caller(Answers(lambda: stores, full.encoder, Settings()), Settings())
+    call = caller(Answers(lambda: Live(stores, full.encoder), Settings()), Settings())
     call("GET", "/notes/match")
     call("GET", "/notes/liked")
     call("POST", "/recall", json={})

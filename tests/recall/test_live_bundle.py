@@ -11,7 +11,7 @@ from models.bundle import Bundle, Identity, SpacePart
 from models.bundle_build import build_bundle
 from recall.build import open_stores
 from recall.live_bundle import LateSpace
-from recall.pointer import name_encoder, name_parts, parts_of
+from recall.pointer import Switch, move, name_encoder, name_parts, parts_of, register
 from recall.redis_client import redis_client
 from schemas.errors import BundleMismatch
 from tests.models.hashing_space import HashingSpace, write_space
@@ -93,11 +93,31 @@ def test_the_live_pointer_and_the_directory_disagree_under_one_version(build, se
         open_stores(mine)
 
 
-def test_without_a_bundle_directory_only_the_learned_channels_are_refused(build, settings):
-    live(build(("two_tower", 8, "1")))
+def test_without_a_setting_the_directory_is_found_where_it_was_registered(build, settings, tmp_path):
+    opened = live(build(("two_tower", 8, "1")))
+    assert open_stores(settings).spaces["two_tower"].readers([[]]).shape == (1, 8)
+    opened.directory.rename(tmp_path / "elsewhere")
     stores = open_stores(settings)
     with pytest.raises(BundleMismatch, match="set TAGSTREAM_BUNDLE to the directory of b"):
         stores.spaces["two_tower"].readers([[]])
+
+
+def test_settings_that_name_one_bundle_of_a_roll_out_follow_the_live_one(build, settings):
+    old, new = build(("two_tower", 8, "1")), build(("two_tower", 8, "2"))
+    first, second = live(old), Bundle(Path(new.bundle))
+    with pytest.raises(BundleMismatch, match="version 2 here, 1 there"):
+        open_stores(new)
+    client = redis_client(settings)
+    register(client, settings, second.version, new.bundle)
+    assert open_stores(new).bundle == first.version
+    go_live(new, second.version, second.identity)
+    assert open_stores(old).bundle == first.version, "a shadow's consumers change nothing for readers"
+    move(client, settings, Switch(1, "activate", second.version, first.version))
+    for mine in (old, new, settings):
+        assert open_stores(mine).spaces["two_tower"].version == "2"
+    second.directory.rename(second.directory.with_name("gone"))
+    with pytest.raises(BundleMismatch, match="its directory is not here; copy it to"):
+        open_stores(old)
 
 
 def test_a_space_is_loaded_once_when_it_is_first_asked(build, monkeypatch):

@@ -6,7 +6,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from recall.pointer import activate_if_none, active_bundle, pointer_key
+from recall.pointer import (
+    Registered,
+    Switch,
+    activate_if_none,
+    active_bundle,
+    history,
+    move,
+    pointer_key,
+    register,
+    registered,
+    unregister,
+)  # fmt: skip
 from recall.redis_client import redis_client
 from schemas.errors import Transient
 
@@ -37,7 +48,32 @@ def test_namespaces_have_their_own(settings: Any) -> None:
     client, other = redis_client(settings), msgspec.structs.replace(settings, namespace=settings.namespace + "x")
     activate_if_none(client, settings, "b1")
     assert active_bundle(client, other) is None
-    assert pointer_key(msgspec.structs.replace(settings, namespace="")) == "ts:active-bundle"
+    assert pointer_key(msgspec.structs.replace(settings, namespace="")) == "{bundles}:ts:active"
+
+
+def test_a_move_is_one_step_from_the_bundle_that_was_live(settings: Any) -> None:
+    client = redis_client(settings)
+    activate_if_none(client, settings, "b1")
+    assert not move(client, settings, Switch(5, "activate", "b2", "b1")), "b2 is not registered"
+    register(client, settings, "b2", "")
+    assert not move(client, settings, Switch(5, "activate", "b2", "b0")), "somebody else moved in between"
+    assert move(client, settings, Switch(6, "activate", "b2", "b1", "tags of July", ["coverage"]))
+    assert active_bundle(client, settings) == "b2"
+    assert [(one.kind, one.bundle, one.before, one.forced, one.refused) for one in history(client, settings)] == [
+        ("first", "b1", None, "", []),
+        ("activate", "b2", "b1", "tags of July", ["coverage"]),
+    ]
+
+
+def test_a_registration_keeps_its_time_and_its_directory(settings: Any, tmp_path: Any) -> None:
+    client = redis_client(settings)
+    register(client, settings, "b1", "")
+    first = registered(client, settings)["b1"]
+    register(client, settings, "b1", str(tmp_path))
+    register(client, settings, "b1", "")
+    assert registered(client, settings) == {"b1": Registered(first.registered_at, str(tmp_path))}
+    unregister(client, settings, "b1")
+    assert registered(client, settings) == {}
 
 
 def test_a_server_that_is_away_is_transient(settings: Any) -> None:

@@ -19,9 +19,8 @@ NOW = 1_790_000_000_000
 @pytest.fixture
 def invoke(world, monkeypatch):
     """Runs a command on the in-memory world."""
-    monkeypatch.setattr(recall.build, "open_stores", lambda settings: world.stores)
+    monkeypatch.setattr(recall.build, "open_live", lambda settings: recall.build.Live(world.stores, world.encoder))
     monkeypatch.setattr(recall.build, "open_readers", lambda settings: (world.profiles, world.notes, "b1"))
-    monkeypatch.setattr(recall.build, "tag_encoder", lambda settings: world.encoder)
 
     def run(command, *arguments):
         return CliRunner().invoke(command, [str(argument) for argument in arguments], standalone_mode=True)

@@ -1,14 +1,17 @@
 """The service over the in-memory twins: it follows the bundle, and answers while stores are down."""
 
+import threading
+import time
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from recall.build import Live
 from recall.query import Query, RecallStores
 from recall.serving import Answers, LiveStores
 from recall.together import TogetherIndex
-from schemas.errors import Transient
+from schemas.errors import BundleMismatch, Transient
 from schemas.settings import Settings
 from tests.recall.world import NOW, World
 
@@ -42,17 +45,18 @@ class Switch:
 
     def __init__(self, world: World) -> None:
         self.stores: RecallStores = world.stores
+        self.encoder = world.encoder
         self.redis = True
 
-    def __call__(self) -> RecallStores:
+    def __call__(self) -> Live:
         if not self.redis:
             raise Transient("redis", "connection refused")
-        return self.stores
+        return Live(self.stores, self.encoder)
 
 
 def test_without_redis_the_newest_notes_are_answered_and_it_is_said(full: World) -> None:
     live = Switch(full)
-    answers = Answers(live, full.encoder, Settings())
+    answers = Answers(live, Settings())
     query = Query(user_id="u", as_of=NOW)
     assert answers.recall(query).results[0].note_id == "match"
     answers.refresh()
@@ -72,7 +76,7 @@ def test_without_redis_the_newest_notes_are_answered_and_it_is_said(full: World)
 def test_without_milvus_the_tag_index_steps_in(full: World) -> None:
     live = Switch(full)
     live.stores = replace(full.stores, index=Down("milvus"), weights={"tag_embedding": 1.0})
-    answers = Answers(live, full.encoder, Settings())
+    answers = Answers(live, Settings())
     answer = answers.recall(Query(user_id="u", as_of=NOW))
     assert answer.results[0].note_id == "match"
     assert {part.name for part in answer.results[0].channels} >= {"tag_index_idf"}
@@ -83,20 +87,38 @@ def test_without_milvus_the_tag_index_steps_in(full: World) -> None:
     assert asked.results == [], "who names the channels gets no other"
 
 
-def test_stores_are_opened_again_when_another_bundle_is_live(full: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_live_bundle_is_opened_beside_the_one_that_answers(full: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call waits for the opening, whatever it takes; one that fails leaves the bundle before in place."""
     opened: list[str] = []
-    active = ["b1"]
+    active, may_open = ["b1"], threading.Event()
+    may_open.set()
 
-    def fresh() -> RecallStores:
-        opened.append(active[0])
-        return replace(full.stores, bundle=active[0])
+    def fresh() -> Live:
+        bundle = active[0]
+        assert may_open.wait(10)
+        opened.append(bundle)
+        if bundle == "broken":
+            raise BundleMismatch("broken: its directory is not here")
+        return Live(replace(full.stores, bundle=bundle), full.encoder)
+
+    def until(bundle: str) -> None:
+        deadline = time.monotonic() + 10
+        while live().stores.bundle != bundle:
+            assert time.monotonic() < deadline, f"{bundle} never answered"
 
     live = LiveStores(fresh, lambda: active[0], 4)
-    assert isinstance(live().index, TogetherIndex)
+    assert isinstance(live().stores.index, TogetherIndex)
     assert live() is live()
-    active[0] = "b2"
     monkeypatch.setattr("recall.serving.POINTER_S", 0.0)
-    assert live().bundle == "b2"
-    assert live().bundle == "b2"
+    may_open.clear()
+    active[0] = "b2"
+    assert [live().stores.bundle for _ in range(3)] == ["b1"] * 3
+    may_open.set()
+    until("b2")
     assert opened == ["b1", "b2"]
-    assert LiveStores(fresh, lambda: "b2", 1)().index is full.index
+    active[0] = "broken"
+    for _ in range(3):
+        assert live().stores.bundle == "b2"
+    active[0] = "b3"
+    until("b3")
+    assert LiveStores(fresh, lambda: "b3", 1)().stores.index is full.index
