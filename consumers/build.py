@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from consumers.recallable import RecallableWatch
 from consumers.stores import NoteStore, ProfileStore
@@ -22,22 +22,29 @@ from recall.profiles import RedisProfiles
 from recall.redis_client import redis_client
 from schemas.keys import Keys
 from schemas.settings import Settings
-from schemas.topics import INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED, TRAINING_EXAMPLES
+from schemas.topics import INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED, TRAINING_EXAMPLES, Topic
 from streams.engine import Engine, Job, Limits
 from streams.metrics import Metrics
 from streams.publisher import KafkaPublisher
-from streams.roles import Source, Store
+from streams.roles import Publisher, Source, Store
 from streams.source import KafkaSource
 
-Around = Callable[[KafkaSource], Source]
+
+class Wiring(NamedTuple):
+    """What a job is built with. ``dry``: nothing may be made or announced on the servers."""
+
+    settings: Settings
+    metrics: Metrics
+    stack: ExitStack
+    dry: bool = False
 
 
 @contextmanager
-def open_engine(job: str, settings: Settings, around: Around | None = None) -> Iterator[Engine[Any]]:
+def open_engine(job: str, settings: Settings, source: Callable[[str, str], Source] | None = None) -> Iterator[Engine[Any]]:
     """The engine of one of ``JOBS``, ready to run; what it holds open is closed behind the block.
 
     Args:
-        around: puts something around the source, as a replay does.
+        source: makes the source of a topic and consumer group; by default Kafka's.
 
     Raises:
         BundleMismatch: another bundle is live under this namespace.
@@ -46,12 +53,20 @@ def open_engine(job: str, settings: Settings, around: Around | None = None) -> I
     with ExitStack() as stack:
         metrics = Metrics()
         metrics.serve(settings.metrics_port)
-        build, stores = BUILDERS[job](settings, metrics, stack)
+        build, stores = BUILDERS[job](Wiring(settings, metrics, stack))
         publisher = KafkaPublisher(settings)
         stack.callback(publisher.close)
-        source = KafkaSource(settings, build.topic.name, build.group_id(settings.namespace))
-        chosen = source if around is None else around(source)
+        group = build.group_id(settings.namespace)
+        chosen = KafkaSource(settings, build.topic.name, group) if source is None else source(build.topic.name, group)
         yield Engine(build, chosen, publisher, stores, limits=Limits.of(settings), metrics=metrics)
+
+
+@contextmanager
+def open_dry_engine(job: str, settings: Settings, source: Source, publisher: Publisher, store: Store) -> Iterator[Engine[Any]]:
+    """The engine of a job whose writes go to ``publisher`` and ``store`` alone; nothing is made, announced or committed."""
+    with ExitStack() as stack:
+        build, _ = BUILDERS[job](Wiring(settings, Metrics(), stack, dry=True))
+        yield Engine(build, source, publisher, [store], limits=Limits.of(settings))
 
 
 def group_of(job: str, settings: Settings, bundle: str) -> str:
@@ -59,12 +74,14 @@ def group_of(job: str, settings: Settings, bundle: str) -> str:
     return f"{settings.namespace}.tagstream-{job}-{bundle}" if settings.namespace else f"tagstream-{job}-{bundle}"
 
 
-def build_tag_notes(settings: Settings, _metrics: Metrics, _stack: ExitStack) -> tuple[Job[Any], list[Store]]:
+def build_tag_notes(wiring: Wiring) -> tuple[Job[Any], list[Store]]:
     """Note events -> tagger -> note-tagged."""
     from consumers.tag_notes import TagNotes
 
+    settings = wiring.settings
     made = learned(settings)
-    go_live(settings, made.version, made.identity)
+    if not wiring.dry:
+        go_live(settings, made.version, made.identity)
     handler = TagNotes(made.tagger, made.version, NOTE_TAGGED.within(settings.namespace).name)
     job: Job[Any] = Job(
         name="tag-notes",
@@ -77,20 +94,22 @@ def build_tag_notes(settings: Settings, _metrics: Metrics, _stack: ExitStack) ->
     return job, []
 
 
-def build_index_notes(settings: Settings, metrics: Metrics, stack: ExitStack) -> tuple[Job[Any], list[Store]]:
+def build_index_notes(wiring: Wiring) -> tuple[Job[Any], list[Store]]:
     """Tagged notes -> tag encoder and learned spaces -> note records and tag index in Redis, vectors in Milvus."""
     from consumers.index_notes import IndexNotes
 
+    settings = wiring.settings
     made = learned(settings)
     bundle = made.version
-    may_go_live(settings, bundle, made.identity)  # before collections are made that nobody would read
     notes = RedisNotes(redis_client(settings), Keys(settings.namespace, bundle))
     index = MilvusNoteIndex(settings, bundle, spaces=list(made.spaces))
-    index.create(made.encoder.dimension, {name: space.dimension for name, space in made.spaces.items()})
-    go_live(settings, bundle, made.identity)
-    observe = partial(_observe_stage, metrics)
+    if not wiring.dry:
+        may_go_live(settings, bundle, made.identity)  # before collections are made that nobody would read
+        index.create(made.encoder.dimension, {name: space.dimension for name, space in made.spaces.items()})
+        go_live(settings, bundle, made.identity)
+    observe = partial(_observe_stage, wiring.metrics)
     watch = RecallableWatch(notes, index, observe)
-    stack.callback(watch.close)
+    wiring.stack.callback(watch.close)
     job: Job[Any] = Job(
         name="index-notes",
         topic=NOTE_TAGGED.within(settings.namespace),
@@ -102,7 +121,7 @@ def build_index_notes(settings: Settings, metrics: Metrics, stack: ExitStack) ->
     return job, [NoteStore(notes, index, watch, observe)]
 
 
-def build_update_profiles(settings: Settings, _metrics: Metrics, _stack: ExitStack) -> tuple[Job[Any], list[Store]]:
+def build_update_profiles(wiring: Wiring) -> tuple[Job[Any], list[Store]]:
     """Interactions -> profile arithmetic -> reader records in Redis. Needs no model: it follows the live bundle where there is one.
 
     Raises:
@@ -111,8 +130,9 @@ def build_update_profiles(settings: Settings, _metrics: Metrics, _stack: ExitSta
     from consumers.training_log import TrainingLog
     from consumers.update_profiles import UpdateProfiles
 
+    settings = wiring.settings
     client = redis_client(settings)
-    bundle = _bundle_of_profiles(settings)
+    bundle = Bundle(Path(settings.bundle)).version if wiring.dry else _bundle_of_profiles(settings)
     keys = Keys(settings.namespace, bundle)
     profiles = RedisProfiles(client, keys, settings.profile_cache)
     tags, log = RedisNoteTags(client, keys), None
@@ -147,12 +167,14 @@ def _bundle_of_profiles(settings: Settings) -> str:
     return version
 
 
-BUILDERS: dict[str, Callable[[Settings, Metrics, ExitStack], tuple[Job[Any], list[Store]]]] = {
+BUILDERS: dict[str, Callable[[Wiring], tuple[Job[Any], list[Store]]]] = {
     "tag-notes": build_tag_notes,
     "index-notes": build_index_notes,
     "update-profiles": build_update_profiles,
 }
 JOBS = tuple(BUILDERS)
+READS: dict[str, Topic] = {"tag-notes": NOTE_EVENTS, "index-notes": NOTE_TAGGED, "update-profiles": INTERACTIONS}
+"""What each job consumes."""
 
 
 def learned(settings: Settings) -> Learned:

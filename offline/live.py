@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from consumers.build import JOBS
+from consumers.build import JOBS, READS
 from consumers.tag_notes import now_ms
 from recall.stores import Notes
 from schemas.codec import encode, version_headers
@@ -17,11 +17,10 @@ from schemas.errors import Transient
 from schemas.events import Interaction, NoteEvent
 from schemas.settings import Settings, environ_of
 from schemas.stored import NoteRecord
-from schemas.topics import INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED
+from schemas.topics import INTERACTIONS, NOTE_EVENTS
 from streams.groups import assigned, behind
 from streams.publisher import KafkaPublisher
 
-READS = {"tag-notes": NOTE_EVENTS, "index-notes": NOTE_TAGGED, "update-profiles": INTERACTIONS}
 READY_S = 120.0
 SETTLE_S = 120.0
 

@@ -1,5 +1,6 @@
 """What a consumer group has and has done, asked from outside of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from schemas.settings import Settings
@@ -28,22 +29,56 @@ def assigned(settings: Settings, job: str) -> bool:
 
 
 def behind(settings: Settings, job: str, topic: str, bundle: str = "") -> int:
-    """Records of the topic that the job has not committed yet, of the furthest behind of its groups (with ``bundle``: of that one's); of a
-    group that committed nothing, all of them."""
-    from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+    """Records of the topic that the job has not committed yet, of the furthest behind of its groups; with ``bundle`` of that one's."""
+    admin = admin_client(settings)
+    return max((left(admin, group, topic) for group in group_ids(settings, job, bundle)), default=0)
+
+
+def left(admin: Any, group: str, topic: str) -> int:
+    """Records of the topic that the group has not committed yet; of a partition in which it committed nothing, all of them."""
     from confluent_kafka.admin import OffsetSpec
 
-    admin = admin_client(settings)
-    partitions = [TopicPartition(topic, number) for number in admin.list_topics(topic, timeout=ASK_S).topics[topic].partitions]
+    numbers = partitions_of(admin, topic)
+    first, last = _offsets(admin, topic, numbers, OffsetSpec.earliest()), ends(admin, topic, numbers)
+    return sum(last[number] - done for number, done in (first | committed(admin, group, topic, numbers)).items())
 
-    def ends(spec: Any) -> dict[int, int]:
-        answers = admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=ASK_S)
-        return {one.partition: answer.result().offset for one, answer in answers.items()}
 
-    first, last = ends(OffsetSpec.earliest()), ends(OffsetSpec.latest())
-    left = 0
-    for group in group_ids(settings, job, bundle):
-        (answer,) = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, partitions)]).values()
-        done = {one.partition: one.offset for one in answer.result().topic_partitions}
-        left = max(left, sum(last[number] - (done[number] if done[number] >= 0 else first[number]) for number in last))
-    return left
+def partitions_of(admin: Any, topic: str) -> list[int]:
+    """Numbers of the topic's partitions."""
+    return sorted(admin.list_topics(topic, timeout=ASK_S).topics[topic].partitions)
+
+
+def ends(admin: Any, topic: str, numbers: Sequence[int]) -> dict[int, int]:
+    """Offset of the next record to be produced, by partition."""
+    from confluent_kafka.admin import OffsetSpec
+
+    return _offsets(admin, topic, numbers, OffsetSpec.latest())
+
+
+def committed(admin: Any, group: str, topic: str, numbers: Sequence[int]) -> dict[int, int]:
+    """Next offset that the group committed, of the partitions in which it committed one."""
+    from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in numbers])
+    (answer,) = admin.list_consumer_group_offsets([asked], request_timeout=ASK_S).values()
+    return {one.partition: one.offset for one in answer.result().topic_partitions if one.offset >= 0}
+
+
+def _offsets(admin: Any, topic: str, numbers: Sequence[int], spec: Any) -> dict[int, int]:
+    from confluent_kafka import TopicPartition
+
+    answers = admin.list_offsets({TopicPartition(topic, number): spec for number in numbers}, request_timeout=ASK_S)
+    return {one.partition: answer.result().offset for one, answer in answers.items()}
+
+
+def members(admin: Any, groups: Sequence[str]) -> dict[str, int]:
+    """How many members each group has; 0 for one that does not exist."""
+    from confluent_kafka import KafkaException
+
+    found = dict.fromkeys(groups, 0)
+    for group, answer in admin.describe_consumer_groups(list(groups), request_timeout=ASK_S).items() if groups else ():
+        try:
+            found[group] = len(answer.result(timeout=ASK_S + 5).members)
+        except KafkaException:
+            continue
+    return found

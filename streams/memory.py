@@ -9,7 +9,7 @@ import threading
 import uuid
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, field
 
@@ -185,9 +185,12 @@ class MemorySource:
     ``abort_after`` makes ``poll`` raise ``Aborted`` once so many records have been delivered.
     """
 
-    def __init__(self, log: MemoryLog, topic: str, group_id: str, *, abort_after: int | None = None) -> None:
+    def __init__(
+        self, log: MemoryLog, topic: str, group_id: str, *, abort_after: int | None = None, firsts: Mapping[int, int] | None = None
+    ) -> None:
         self._log = log
         self._topic = topic
+        self._firsts = firsts or {}
         self._group = log.group(topic, group_id)
         self._listener: Listener | None = None
         self._positions: dict[int, int] = {}
@@ -269,6 +272,10 @@ class MemorySource:
     def at_end(self) -> bool:
         return self.lag() == 0
 
+    def ended(self) -> frozenset[int]:
+        with self._log.lock:
+            return frozenset(number for number, position in self._positions.items() if self._part(number).end == position)
+
     def lag(self) -> int:
         with self._log.lock:
             return sum(self._part(number).end - position for number, position in self._positions.items())
@@ -299,7 +306,7 @@ class MemorySource:
         taken = {number for member in members for number in member._positions}
         gained = sorted(mine - taken)
         for number in gained:
-            topic_id, position = self._group.committed.get(number, (self._topic_id, 0))
+            topic_id, position = self._group.committed.get(number, (self._topic_id, self._firsts.get(number, 0)))
             part = self._part(number)
             if topic_id != self._topic_id or position > part.end:
                 position = part.low

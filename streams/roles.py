@@ -126,6 +126,10 @@ class Source(Protocol):
         """Whether every assigned partition has been read to its end."""
         ...
 
+    def ended(self) -> frozenset[int]:
+        """The assigned partitions that have been read to their end."""
+        ...
+
     def lag(self) -> int:
         """Records between position and end over the assigned partitions, as far as the client knows."""
         ...

@@ -7,7 +7,7 @@ The topic's id travels in the metadata of each commit.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.records import Message
@@ -30,13 +30,16 @@ MESSAGES = {
 
 
 class KafkaSource:
-    """``Source`` on Kafka."""
+    """``Source`` on Kafka. ``firsts``: where the group begins in a partition of which it committed nothing; by default at its start."""
 
-    def __init__(self, settings: Settings, topic: str, group_id: str, **properties: Any) -> None:
+    def __init__(
+        self, settings: Settings, topic: str, group_id: str, *, firsts: Mapping[int, int] | None = None, **properties: Any
+    ) -> None:
         self._settings = settings
         self._topic = topic
         self._group_id = group_id
         self._properties = properties
+        self._firsts = firsts or {}
         self._listener: Listener | None = None
         self._consumer: Any = None
         self._admin: Any = None
@@ -135,6 +138,9 @@ class KafkaSource:
 
     def at_end(self) -> bool:
         return self._assigned <= self._ended
+
+    def ended(self) -> frozenset[int]:
+        return frozenset(self._assigned & self._ended)
 
     def lag(self) -> int:
         behind = 0
@@ -237,7 +243,7 @@ class KafkaSource:
         chosen = self._partitions(numbers)
         for tp in chosen:
             low, end = ask_patiently(lambda: self._consumer.get_watermark_offsets(tp, timeout=ASK_S))  # noqa: B023 - called before the next turn
-            offset, metadata = committed.get(tp.partition, (None, ""))
+            offset, metadata = committed.get(tp.partition, (self._firsts.get(tp.partition), ""))
             start = start_at(low, end, offset, metadata, self._uuid)
             self._say(tp.partition, start)
             tp.offset = self._starts[tp.partition] = start.offset

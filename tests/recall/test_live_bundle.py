@@ -1,12 +1,13 @@
 """What a reader refuses: a bundle that is not the live one, or says otherwise of it, naming the part."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 import pytest
 
 import models.bundle
-from consumers.build import build_update_profiles, go_live
+from consumers.build import Wiring, build_update_profiles, go_live
 from models.bundle import Bundle, Identity, SpacePart
 from models.bundle_build import build_bundle
 from recall.build import open_stores
@@ -14,6 +15,7 @@ from recall.live_bundle import LateSpace
 from recall.pointer import Switch, move, name_encoder, name_parts, parts_of, register
 from recall.redis_client import redis_client
 from schemas.errors import BundleMismatch
+from streams.metrics import Metrics
 from tests.models.hashing_space import HashingSpace, write_space
 from tests.models.test_encoder_export import write_encoder
 
@@ -67,7 +69,7 @@ def test_the_live_bundle_gives_its_spaces_and_weights(build, settings):
 def test_another_bundle_than_the_live_one_is_refused_naming_the_part(build, other, why):
     live(build(("two_tower", 8, "1")))
     mine = build(*other)
-    for refused in (lambda: open_stores(mine), lambda: live(mine), lambda: build_update_profiles(mine, None, None)):
+    for refused in (lambda: open_stores(mine), lambda: live(mine), lambda: build_update_profiles(Wiring(mine, Metrics(), ExitStack()))):
         with pytest.raises(BundleMismatch, match=why):
             refused()
 
