@@ -18,7 +18,7 @@ COMMANDS = {
     "profile": "recall.cli:profile",
     "recall": "recall.cli:recall",
     "serve": "recall.serve_cli:serve",
-    "bundle": "recall.bundle_cli:bundle",
+    "bundle": "consumers.rollout_cli:bundle",
     "schemas": "schemas.cli:schemas",
     "settings": "schemas.cli:settings",
     "demo": "offline.show_demo:demo",

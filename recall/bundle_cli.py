@@ -1,7 +1,7 @@
-"""``tagstream bundle build|verify|list``."""
+"""``tagstream bundle build|verify|list``; what compares and switches bundles is in ``consumers/rollout_cli.py``."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ BUNDLES = "bundles"
 
 
 class Listed(Struct, frozen=True):
-    """One bundle. ``state``: ``live``, ``built`` or ``broken``; ``parts``: version, dimension and megabytes by part; ``faults``: what
-    disagrees."""
+    """One bundle. ``state``: ``live``, ``shadow`` (on the servers beside the live one), ``built`` or ``broken``; ``parts``: version,
+    dimension and megabytes by part; ``faults``: what disagrees."""
 
     bundle: str
     state: str
@@ -28,15 +28,7 @@ class Listed(Struct, frozen=True):
     faults: list[str]
 
 
-@click.group()
-def bundle() -> None:
-    """Everything learned that must go together, as one directory under one version.
-
-    Example: tagstream bundle build --space two_tower --space linear
-    """
-
-
-@bundle.command()
+@click.command()
 @click.option(
     "--space", "spaces", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Directory of a learned space."
 )
@@ -64,10 +56,10 @@ def build(
     settings = load(data=data)
     _check_channels(spaces, merge)
     made = build_bundle(settings, spaces, merge, out, lambda text: click.echo(text, err=True), handbook=handbook)
-    _show([_look(made, _live(settings))], as_json)
+    _show([_look(made, _on_servers(settings)[0])], as_json)
 
 
-@bundle.command()
+@click.command()
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @JSON
 @DATA
@@ -82,7 +74,7 @@ def verify(directory: Path | None, as_json: bool, data: str | None) -> None:
     chosen = directory or (Path(settings.bundle) if settings.bundle else None)
     if chosen is None:
         raise click.UsageError("give the DIRECTORY of a bundle, or set TAGSTREAM_BUNDLE")
-    found = _look(chosen, _live(settings))
+    found = _look(chosen, _on_servers(settings)[0])
     _show([found], as_json)
     for fault in found.faults:
         click.echo(f"tagstream: {fault}", err=True)
@@ -90,11 +82,11 @@ def verify(directory: Path | None, as_json: bool, data: str | None) -> None:
         sys.exit(1)
 
 
-@bundle.command("list")
+@click.command("list")
 @JSON
 @DATA
 def list_bundles(as_json: bool, data: str | None) -> None:
-    """Show the bundles under DATA/bundles and that of TAGSTREAM_BUNDLE, and which is live.
+    """Show the bundles under DATA/bundles, that of TAGSTREAM_BUNDLE and those on the servers, and which is live.
 
     Works without a server too, but cannot say then which is live.
 
@@ -105,11 +97,15 @@ def list_bundles(as_json: bool, data: str | None) -> None:
     found = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")) if root.is_dir() else []
     if settings.bundle and Path(settings.bundle).resolve() not in {path.resolve() for path in found}:
         found.append(Path(settings.bundle))
-    live = _live(settings)
-    _show([_look(path, live) for path in found], as_json)
+    states, directories = _on_servers(settings)
+    looked = [_look(path, states) for path in found]
+    for version in sorted(states.keys() - {one.bundle for one in looked}):
+        place = Path(directories.get(version) or "-")
+        looked.append(_look(place, states) if place.is_dir() else Listed(version, states[version], True, {}, str(place), []))
+    _show(looked, as_json)
 
 
-def _look(directory: Path, live: str | None) -> Listed:
+def _look(directory: Path, states: Mapping[str, str]) -> Listed:
     """A bundle with everything that disagrees in it."""
     from models.bundle import faults_of
     from models.bundle_manifest import read_manifest
@@ -128,20 +124,25 @@ def _look(directory: Path, live: str | None) -> Listed:
         }
         for name, part in sorted(manifest.parts.items())
     }
-    state = "broken" if faults else "live" if manifest.version == live else "built"
+    state = "broken" if faults else states.get(manifest.version, "built")
     return Listed(manifest.version, state, not faults, parts, str(directory), faults)
 
 
-def _live(settings: Settings) -> str | None:
-    """The live bundle's version; None, and a line on stderr, when Redis does not answer."""
-    from recall.pointer import active_bundle
+def _on_servers(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
+    """State and directory by version of the bundles on the servers; a line on stderr when Redis does not answer."""
+    from recall.pointer import active_bundle, registered
     from recall.redis_client import redis_client
 
+    states: dict[str, str] = {}
     try:
-        return active_bundle(redis_client(settings), settings)
+        client = redis_client(settings)
+        if live := active_bundle(client, settings):
+            states[live] = "live"
+        known = registered(client, settings)
+        return dict.fromkeys(known, "shadow") | states, {version: entry.directory for version, entry in known.items()}
     except Transient as error:
         click.echo(f"which bundle is live is not known: {error}", err=True)
-        return None
+        return states, {}
 
 
 def _check_channels(spaces: Sequence[Path], merge: Path | None) -> None:
@@ -165,7 +166,7 @@ def _show(found: list[Listed], as_json: bool) -> None:
     from rich.table import Table
 
     table = Table("bundle", "state", "parts", "MB", "path", box=None, header_style="bold")
-    colours = {"live": "green", "broken": "red"}
+    colours = {"live": "green", "shadow": "cyan", "broken": "red"}
     for one in found:
         megabytes = sum(part["megabytes"] for part in one.parts.values())
         colour = colours.get(one.state, "default")

@@ -62,6 +62,11 @@ class MemoryNoteIndex:
             if all(note_id in rows for rows in self._rows.values())
         }
 
+    def vectors(self, note_ids: Sequence[str], space: str = TAG_SPACE) -> dict[str, Vector]:
+        dimension_in(self._dimensions, space)
+        rows = self._rows[space]
+        return {note_id: np.asarray(rows[note_id].vector, np.float32) for note_id in note_ids if note_id in rows}
+
     def expire(self, before: int) -> int:
         before = min(before, self._clock() - self._fresh_ms)
         published = {note_id: row.published_at for rows in self._rows.values() for note_id, row in rows.items()}

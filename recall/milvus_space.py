@@ -116,6 +116,17 @@ class MilvusSpace:
                     seen[row["note_id"]] = min(row["occurred_at"], fresh[row["pk"]])
         return seen
 
+    def vectors(self, note_ids: Sequence[str]) -> dict[str, Any]:
+        """Vectors of the notes that the main collection has."""
+        found: dict[str, Any] = {}
+        client = self._client()
+        for start in range(0, len(note_ids), BATCH_ROWS):
+            keys = [note_key(note_id) for note_id in note_ids[start : start + BATCH_ROWS]]
+            with milvus_errors():
+                rows = client.get(self._name(MAIN), ids=keys, output_fields=["note_id", "vector"], timeout=WRITE_TIMEOUT_S)
+            found |= {row["note_id"]: np.asarray(row["vector"], np.float32) for row in rows}
+        return found
+
     def expire(self, before: int) -> int:
         """Removes from the fresh collection what was published before; returns how many."""
         expired = f"published_at < {before:d}"

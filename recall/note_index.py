@@ -98,6 +98,9 @@ class MilvusNoteIndex:
         seen = self._each(lambda name: self._spaces[name].visible(distinct, since), list(self._spaces))
         return {note_id: min(of[note_id] for of in seen) for note_id in seen[0] if all(note_id in of for of in seen)}
 
+    def vectors(self, note_ids: Sequence[str], space: str = TAG_SPACE) -> dict[str, Vector]:
+        return self._space(space).vectors(note_ids)
+
     def expire(self, before: int) -> int:
         before = min(before, self._clock() - self._fresh_ms)
         return max(self._each(lambda name: self._spaces[name].expire(before), list(self._spaces)))

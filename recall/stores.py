@@ -146,6 +146,10 @@ class NoteIndex(Protocol):
         finds, the earliest where they differ."""
         ...
 
+    def vectors(self, note_ids: Sequence[str], space: str = TAG_SPACE) -> "dict[str, Vector]":
+        """The vectors that are held, by note; shape (dimension of the space,)."""
+        ...
+
     def expire(self, before: int) -> int:
         """Removes from the fresh-notes collection what was published before; returns how many. What a search in the fresh collection
         relies on (younger than ``fresh_hours``) always stays."""

@@ -142,6 +142,10 @@ class TogetherIndex:
         """See ``NoteIndex``."""
         return self._index.visible(note_ids)
 
+    def vectors(self, note_ids: Sequence[str], space: str = TAG_SPACE) -> dict[str, Vector]:
+        """See ``NoteIndex``."""
+        return self._index.vectors(note_ids, space)
+
     def expire(self, before: int) -> int:
         """See ``NoteIndex``."""
         return self._index.expire(before)

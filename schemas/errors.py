@@ -7,7 +7,8 @@ TagStreamError
 ├── DeadLettersExhausted dead letters cannot be produced, or too many in a row: stop without committing
 ├── BadSetting           a setting is wrong: name it and the fix, exit 1
 ├── MissingPrerequisite  the machine lacks something: one sentence with the remedy, exit 1
-└── BundleMismatch       two parts of a bundle disagree: name both, exit 1
+├── BundleMismatch       two parts of a bundle disagree: name both, exit 1
+└── RolloutRefused       a bundle may not go live: say what stands against it, exit 1
 """
 
 
@@ -50,3 +51,7 @@ class MissingPrerequisite(TagStreamError):
 
 class BundleMismatch(TagStreamError):
     """Parts that must belong to one bundle version do not."""
+
+
+class RolloutRefused(TagStreamError):
+    """A bundle may not go live, come back or be dropped as things stand."""

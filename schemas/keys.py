@@ -43,6 +43,14 @@ class Keys(Struct, frozen=True):
         """Notes of a category (``*`` for all) by published_at."""
         return f"{{c{bucket(category):02x}}}:{self._tail}:recent:{category}"
 
+    def profile_pattern(self) -> str:
+        """What SCAN matches every reader's key by."""
+        return f"{{u??}}:{self._tail}:profile:*"
+
+    def bundle_pattern(self) -> str:
+        """What SCAN matches every key of this bundle by."""
+        return f"{{???}}:{self._tail}:*"
+
     def index_patterns(self) -> tuple[str, str]:
         """What SCAN matches every tag's and every category's key by."""
         return f"{{t??}}:{self._tail}:tag:*", f"{{c??}}:{self._tail}:recent:*"

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 import recall.pointer
 import recall.redis_client
-from recall.bundle_cli import bundle
+from consumers.rollout_cli import bundle
 from tagstream import cli
 from tests.models.hashing_space import write_space
 from tests.models.test_encoder_export import write_encoder
