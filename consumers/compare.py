@@ -8,25 +8,19 @@ from statistics import fmean
 import numpy as np
 from msgspec import Struct, field
 
-from consumers.build import JOBS, READS, group_of
 from consumers.recompute import Expected, events_in, expected_notes, expected_scores
 from models.bundle import Learned
 from recall.build import Live
-from recall.census import readers
 from recall.query import Query, Recalled, recall
 from recall.reader import KnownNotes, read_reader
-from recall.redis_client import redis_client
 from recall.stores import Window
 from schemas.errors import MissingPrerequisite
 from schemas.events import Interaction, NoteEvent
-from schemas.keys import Keys
 from schemas.records import Message
 from schemas.settings import Settings
 from schemas.stored import NoteRecord
 from schemas.topics import INTERACTIONS, NOTE_EVENTS, Topic
 from schemas.writes import TAG_SPACE
-from streams.client import admin_client
-from streams.groups import left
 
 CHUNK = 500
 LOOKS = 4
@@ -109,15 +103,25 @@ class Comparison(Struct, frozen=True):
 
 
 class Side(Struct, frozen=True):
-    """One bundle: what it answers from, and what it is made of where it has to be computed anew."""
+    """One bundle: what it answers from, and what it is made of where it has to be computed anew. ``census``: how many readers it has, and
+    so many of them."""
 
     version: str
     settings: Settings
     live: Live
+    census: Callable[[int], tuple[int, list[str]]]
     made: Learned | None = None
 
 
-def compare(a: Side, b: Side, find: Find, now: int, sizes: Sizes = Sizes()) -> Comparison:  # noqa: B008 - frozen
+class Log(Struct, frozen=True):
+    """What the topics say: records by key, how far each job of the second bundle is behind, and what time it is (epoch ms)."""
+
+    find: Find
+    lag: dict[str, int]
+    now: int
+
+
+def compare(a: Side, b: Side, log: Log, sizes: Sizes = Sizes()) -> Comparison:  # noqa: B008 - frozen
     """Compares two bundles; ``b`` is the one to be switched to, with ``made``.
 
     Raises:
@@ -130,8 +134,7 @@ def compare(a: Side, b: Side, find: Find, now: int, sizes: Sizes = Sizes()) -> C
     ids = [hit.note_id for hit in a.live.stores.notes.recent(["*"], Window(), sizes.notes)]
     notes, records = _note_coverage(a, b, ids, sizes.sampled)
     people, chosen = _reader_coverage(a, b, sizes.readers)
-    lag = lag_of(b.settings, b.version)
-    anew = recompute(b, find, list(records), chosen, now=now, count=sizes.recomputed)
+    anew = recompute(b, log, list(records), chosen, sizes.recomputed)
     return Comparison(
         a=a.version,
         b=b.version,
@@ -139,17 +142,11 @@ def compare(a: Side, b: Side, find: Find, now: int, sizes: Sizes = Sizes()) -> C
         readers=people,
         tags=_tag_diff(records),
         vectors=_drift(a, b, list(records)),
-        recall=_overlap(a, b, chosen, sizes.k, now),
+        recall=_overlap(a, b, chosen, sizes.k, log.now),
         recomputed=anew,
-        lag=lag,
-        faults=_faults(notes, people, anew, lag, b.settings),
+        lag=log.lag,
+        faults=_faults(notes, people, anew, log.lag, b.settings),
     )
-
-
-def lag_of(settings: Settings, bundle: str) -> dict[str, int]:
-    """Records that each job of a bundle is behind."""
-    admin = admin_client(settings)
-    return {job: left(admin, group_of(job, settings, bundle), READS[job].within(settings.namespace).name) for job in JOBS}
 
 
 def lag_faults(lag: Mapping[str, int], settings: Settings) -> list[str]:
@@ -176,11 +173,16 @@ def _note_coverage(a: Side, b: Side, ids: Sequence[str], sampled: int) -> tuple[
     missing = _look_again(ids, lambda some: [one for one in some if one not in theirs.get(some)])
     gone = set(missing)
     both = [note_id for note_id in ids if note_id not in gone]
-    some = both[:: max(1, len(both) // sampled)][:sampled]
+    some = _spread(both, sampled)
     ours, held = a.live.stores.notes.get(some), theirs.get(some)
     counts = [side.live.stores.notes.tag_counts([]).notes for side in (a, b)]
     share = 1 - len(missing) / len(ids) if ids else 1.0
     return Coverage(counts[0], counts[1], share, missing[:EXAMPLES]), {one: (ours[one], held[one]) for one in some if one in ours}
+
+
+def _spread(ids: Sequence[str], count: int) -> list[str]:
+    """At most ``count`` of them, evenly from first to last."""
+    return list(ids[:: max(1, len(ids) // max(1, count))][:count])
 
 
 def _look_again(asked: Sequence[str], lacking: Callable[[Sequence[str]], Sequence[str]]) -> list[str]:
@@ -195,10 +197,8 @@ def _look_again(asked: Sequence[str], lacking: Callable[[Sequence[str]], Sequenc
 
 
 def _reader_coverage(a: Side, b: Side, count: int) -> tuple[Coverage, list[str]]:
-    client = redis_client(a.settings)
-    keys = [Keys(side.settings.namespace, side.version) for side in (a, b)]
-    ours, chosen = readers(client, keys[0], max(count, CHUNK))
-    theirs, _ = readers(client, keys[1], 0)
+    ours, chosen = a.census(max(count, CHUNK))
+    theirs, _ = b.census(0)
     profiles = b.live.stores.profiles
 
     def lacking(some: Sequence[str]) -> list[str]:
@@ -261,20 +261,20 @@ def _reasons(answer: Recalled) -> dict[str, set[tuple[str, str]]]:
     return {one.note_id: {(reason.profile_tag, reason.note_tag) for reason in one.reasons} for one in answer.results}
 
 
-def recompute(side: Side, find: Find, ids: Sequence[str], people: Sequence[str], *, now: int, count: int) -> Recomputed:
+def recompute(side: Side, log: Log, ids: Sequence[str], people: Sequence[str], count: int) -> Recomputed:
     """Computes some notes and readers anew from the topics and names what the stores hold otherwise."""
     assert side.made is not None, "what is computed anew needs the bundle's parts"
-    some = list(ids[:: max(1, len(ids) // count)][:count]) if ids else []
-    messages, _ = find(NOTE_EVENTS, frozenset(some))
+    some = _spread(ids, count)
+    messages, _ = log.find(NOTE_EVENTS, frozenset(some))
     expected = expected_notes((event for event in events_in(messages, NoteEvent) if event.note_id in set(some)), side.made)
     differ = _notes_differ(side, expected)
     readers_asked, complete, why = list(people[:count]), True, dict[str, str]()
 
     def wrong(these: Sequence[str]) -> list[str]:
         nonlocal complete
-        acted, complete = find(INTERACTIONS, frozenset(these))
+        acted, complete = log.find(INTERACTIONS, frozenset(these))
         why.clear()
-        why.update(_readers_differ(side, these, events_in(acted, Interaction), now) if complete else {})
+        why.update(_readers_differ(side, these, events_in(acted, Interaction), log.now) if complete else {})
         return list(why)
 
     differ |= {user: why[user] for user in _look_again(readers_asked, wrong)}

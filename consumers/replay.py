@@ -24,7 +24,7 @@ from recall.redis_client import redis_client
 from schemas.errors import BadSetting, MissingPrerequisite
 from schemas.settings import Settings
 from streams.client import admin_client
-from streams.groups import committed, ends, left
+from streams.groups import committed, ends, left, partitions_of
 from streams.jobs import Counts, Stop
 from streams.live_lag import LagGate
 from streams.replay import Gate, Pace, ReplaySource
@@ -153,8 +153,9 @@ def check_notes_first(settings: Settings, bundle: str) -> None:
     admin = admin_client(settings)
     for job in ("tag-notes", "index-notes"):
         topic = READS[job].within(settings.namespace).name
-        behind = left(admin, group_of(job, settings, bundle), topic)
-        if behind > settings.rollout_lag:
+        group = group_of(job, settings, bundle)
+        behind, begun = left(admin, group, topic), committed(admin, group, topic, partitions_of(admin, topic))
+        if behind > settings.rollout_lag or (behind and not begun):
             raise MissingPrerequisite(
                 f"{job} of bundle {bundle} is {behind:,} records behind; first run "
                 f"`tagstream replay {READS[job].name} --job {job} --into {bundle}`"

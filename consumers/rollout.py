@@ -6,26 +6,28 @@ whoever reads the collections by name.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from consumers.build import JOBS, group_of, learned
-from consumers.compare import Comparison, Side, Sizes, compare, lag_of
+from consumers.build import JOBS, READS, group_of, learned
+from consumers.compare import Comparison, Log, Side, Sizes, compare
 from models.bundle import Bundle
 from recall.build import open_bundle
-from recall.census import drop_stores
+from recall.census import drop_stores, readers
 from recall.live_bundle import find_bundle
 from recall.note_index import MilvusNoteIndex
 from recall.pointer import Switch, active_bundle, history, move, now_ms, parts_of, registered, unregister
 from recall.redis_client import redis_client
 from schemas.errors import RolloutRefused
+from schemas.keys import Keys
 from schemas.records import Message
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.client import ASK_S, admin_client
-from streams.groups import members
+from streams.groups import left, members
 from streams.scan import find
 
 RELEASE_S = 10.0
@@ -81,8 +83,16 @@ def compare_bundles(settings: Settings, a: str, b: str, sizes: Sizes = Sizes()) 
     for bundle in (a, b):
         mine = settings_of(settings, bundle)
         version = _version(bundle)
-        sides.append(Side(version, mine, open_bundle(mine, version), learned(mine) if sides else None))
-    return compare(sides[0], sides[1], finder(settings), now_ms(), sizes)
+        census = partial(readers, redis_client(mine), Keys(settings.namespace, version))
+        sides.append(Side(version, mine, open_bundle(mine, version), census, learned(mine) if sides else None))
+    log = Log(finder(settings), lag_of(settings, sides[1].version), now_ms())
+    return compare(sides[0], sides[1], log, sizes)
+
+
+def lag_of(settings: Settings, bundle: str) -> dict[str, int]:
+    """Records that each job of a bundle is behind."""
+    admin = admin_client(settings)
+    return {job: left(admin, group_of(job, settings, bundle), READS[job].within(settings.namespace).name) for job in JOBS}
 
 
 def finder(settings: Settings) -> Callable[[Topic, frozenset[str]], tuple[list[Message], bool]]:

@@ -92,7 +92,8 @@ class Result(Struct, frozen=True):
 
 
 class Recalled(Struct, frozen=True):
-    """The answer. ``removed`` accounts for every candidate that a filter took out; ``degraded`` names what the answer had to do without."""
+    """The answer. ``removed`` accounts for every candidate that a filter took out; ``degraded`` names what the answer had to do without;
+    ``bundle``: the one that all of it comes from."""
 
     user_id: str
     as_of: int
@@ -100,6 +101,7 @@ class Recalled(Struct, frozen=True):
     removed: list[Removed]
     degraded: list[str]
     profile_tags: int = 0
+    bundle: str | None = None
 
 
 def recall(query: Query, stores: RecallStores, encoder: TagEncoder) -> Recalled:
@@ -144,7 +146,7 @@ def recall(query: Query, stores: RecallStores, encoder: TagEncoder) -> Recalled:
             replace(one, why=why(place, records[one.note_id], one.reasons, context, Moment(now, plan)))
             for place, one in zip(places, results, strict=True)
         ]
-    return Recalled(query.user_id, now, results, removed, list(degraded.values()), len(context.reader.liked))
+    return Recalled(query.user_id, now, results, removed, list(degraded.values()), len(context.reader.liked), stores.bundle)
 
 
 def prepare(query: Query, now: int, stores: RecallStores, encoder: TagEncoder) -> Context:
