@@ -16,6 +16,7 @@ from benchmarks.report import Measured, Result, Row, describe_machine, read_resu
 BENCHMARKS = (
     "interactions_to_profiles",
     "publish_to_recallable",
+    "rollout",
     "index_upserts",
     "tag_encoder",
     "handbook_tagger",

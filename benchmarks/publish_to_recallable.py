@@ -38,9 +38,9 @@ def run() -> list[Row]:
     try:
         log = Path(tempfile.mkdtemp(prefix="tagstream-bench-"), "consumers.log")
         with running_consumers(settings, log, lambda _: None, JOBS):
-            publish_live(settings, [_note(handbook, rng, number) for number in range(WARM)], PER_S)
+            publish_live(settings, [composed(handbook, rng, number) for number in range(WARM)], PER_S)
             wait_caught_up(settings, JOBS)
-            sent = publish_live(settings, [_note(handbook, rng, WARM + number) for number in range(NOTES)], PER_S)
+            sent = publish_live(settings, [composed(handbook, rng, WARM + number) for number in range(NOTES)], PER_S)
             wait_caught_up(settings, JOBS)
             _, notes, _ = open_readers(settings)
             records = wait_recallable(notes, list(sent), sent)
@@ -57,7 +57,7 @@ def run() -> list[Row]:
     return rows
 
 
-def _note(handbook: Handbook, rng: random.Random, number: int) -> NoteEvent:
+def composed(handbook: Handbook, rng: random.Random, number: int) -> NoteEvent:
     """A note of about 70 words, in English or, one in three, Chinese."""
     category = rng.choice(CATEGORIES)
     dimensions = handbook.category(category).dimensions
