@@ -4,6 +4,7 @@ whether a sample of it is what the topics say. What stands against a switch is i
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct, field
@@ -13,7 +14,7 @@ from models.bundle import Learned
 from recall.build import Live
 from recall.query import Query, Recalled, recall
 from recall.reader import KnownNotes, read_reader
-from recall.stores import Window
+from recall.stores import Held, Window
 from schemas.errors import MissingPrerequisite
 from schemas.events import Interaction, NoteEvent
 from schemas.records import Message
@@ -268,16 +269,11 @@ def recompute(side: Side, log: Log, ids: Sequence[str], people: Sequence[str], c
     messages, _ = log.find(NOTE_EVENTS, frozenset(some))
     expected = expected_notes((event for event in events_in(messages, NoteEvent) if event.note_id in set(some)), side.made)
     differ = _notes_differ(side, expected)
-    readers_asked, complete, why = list(people[:count]), True, dict[str, str]()
-
-    def wrong(these: Sequence[str]) -> list[str]:
-        nonlocal complete
-        acted, complete = log.find(INTERACTIONS, frozenset(these))
-        why.clear()
-        why.update(_readers_differ(side, these, events_in(acted, Interaction), log.now) if complete else {})
-        return list(why)
-
-    differ |= {user: why[user] for user in _look_again(readers_asked, wrong)}
+    readers_asked = list(people[:count])
+    held = side.live.stores.profiles.read(readers_asked)  # before the topic, so that it has all that they applied
+    acted, complete = log.find(INTERACTIONS, frozenset(readers_asked))
+    if complete:
+        differ |= _readers_differ(side, held, acted, log.now)
     missing = len(some) - len(expected) + (0 if complete else len(readers_asked))
     return Recomputed(len(expected), len(readers_asked) if complete else 0, missing, differ)
 
@@ -288,8 +284,8 @@ def _notes_differ(side: Side, expected: Mapping[str, Expected]) -> dict[str, str
     held = {space: stores.index.vectors(list(expected), space) for space in (TAG_SPACE, *stores.spaces)}
     for note_id, want in expected.items():
         record = records.get(note_id)
-        if record is None or record.occurred_at > want.occurred_at:
-            continue  # a newer event came in between
+        if record is None or record.occurred_at != want.occurred_at:
+            continue  # another event came in between, or is on its way
         if [tag.text for tag in record.tags] != [tag.text for tag in want.tags] or record.deleted != want.deleted:
             differ[note_id] = f"tags {[tag.text for tag in record.tags]}, the topic gives {[tag.text for tag in want.tags]}"
         for space, vector in want.vectors.items():
@@ -299,14 +295,28 @@ def _notes_differ(side: Side, expected: Mapping[str, Expected]) -> dict[str, str
     return differ
 
 
-def _readers_differ(side: Side, people: Sequence[str], events: Sequence[Interaction], now: int) -> dict[str, str]:
+class _Read(NamedTuple):
+    """Records as they were read once, where profiles are asked for."""
+
+    held: Mapping[str, Held]
+
+    def read(self, user_ids: Sequence[str]) -> dict[str, Held]:
+        """See ``Profiles``."""
+        return {user: self.held[user] for user in user_ids}
+
+
+def _readers_differ(side: Side, held: Mapping[str, Held], acted: Sequence[Message], now: int) -> dict[str, str]:
+    """A record says up to which offset it has applied its partition; what the topic holds beyond is on its way."""
     stores, differ = side.live.stores, dict[str, str]()
     notes = KnownNotes(stores.notes)
+    applied = {user: {at.rpartition("/")[2]: offset for at, offset in one.record.head.applied.items()} for user, one in held.items()}
+    mine = [m for m in acted if (m.offset() or 0) <= applied[(m.key() or b"").decode()].get(str(m.partition()), -1)]
+    events = events_in(mine, Interaction)
     records = notes.get({event.note_id for event in events})
     tags = {note_id: [tag.text for tag in record.tags] for note_id, record in records.items()}
     expected = expected_scores(events, tags, now, side.settings)
-    for user in people:
-        have = read_reader(user, now, stores.profiles, notes, side.settings).scores
+    for user in held:
+        have = read_reader(user, now, _Read(held), notes, side.settings).scores  # type: ignore[arg-type]
         want = expected.get(user, {})
         wrong = [tag for tag, score in have.items() if abs(score - want.get(tag, 0.0)) > SCORE_SAME * max(1.0, abs(score))]
         lost = len(want) > len(have) and (not side.settings.profile_max_tags or len(have) < side.settings.profile_max_tags)
