@@ -13,7 +13,9 @@ import msgspec
 from msgspec import Struct
 from rich.console import Console
 
+from consumers.canary_log import RedisCanaryLog
 from consumers.namespace import drop_namespace
+from consumers.slo import Slo, measure
 from consumers.tag_notes import now_ms
 from deploy.local.stack import Stack
 from offline.live import percentiles, publish, publish_live, running_consumers, timing, wait_caught_up, wait_recallable
@@ -21,6 +23,7 @@ from offline.samples.load import SHOWCASE_READERS, load_interactions, load_notes
 from recall.build import open_stores, tag_encoder
 from recall.query import Query, Recalled, RecallStores, recall
 from recall.reader import KnownNotes, ProfileView, read_reader, view_profile
+from recall.redis_client import redis_client
 from schemas.settings import Settings, given_urls
 from schemas.stored import NoteRecord
 from schemas.topics import all_topics
@@ -31,12 +34,13 @@ LIVE_PER_S = 20.0
 
 
 class Shown(Struct, frozen=True):
-    """What the demo ends with. ``timings``: ms from publishing to each stage, by live note."""
+    """What the demo ends with. ``timings``: ms from publishing to each stage, by live note; ``slo``: of the same notes."""
 
     notes: list[NoteRecord]
     profiles: list[ProfileView]
     recalls: list[tuple[Query, Recalled]]
     timings: list[dict[str, int]]
+    slo: Slo
     seconds: float
 
 
@@ -101,6 +105,7 @@ def _look(settings: Settings, stores: RecallStores, records: list[NoteRecord], s
         profiles=[view_profile(reader, now, 10) for reader in readers],
         recalls=[(query, recall(query, stores, encoder)) for query in queries],
         timings=timings,
+        slo=measure(stores, RedisCanaryLog(redis_client(settings), settings.namespace), settings, min(sent.values()), now),
         seconds=time.monotonic() - began,
     )
 
@@ -110,7 +115,8 @@ def summary(shown: Shown) -> dict[str, Any]:
     return {
         "notes": len(shown.notes),
         "tags": sum(len(note.tags) for note in shown.notes),
-        "publish_to": {stage: percentiles(shown.timings, stage) for stage in ("received", "tagged", "recallable")},
+        "publish_to": {stage: percentiles(shown.timings, stage) for stage in ("received", "tagged", "indexed", "recallable")},
+        "slo": msgspec.to_builtins(shown.slo),
         "recalls": [msgspec.to_builtins(recalled) for _, recalled in shown.recalls],
         "profiles": [msgspec.to_builtins(profile) for profile in shown.profiles],
         "seconds": round(shown.seconds, 1),
