@@ -15,11 +15,11 @@ import msgspec
 from msgspec.structs import replace
 
 from consumers.canary_log import SLOTS, CanaryLog, CanaryRun, OpenCanary, slot_id
-from models.roles import TagEncoder
+from recall.build import Live
 from recall.note_index import now_ms
 from recall.profiles import MemoryProfiles
-from recall.query import NO_BUNDLE, Query, RecallStores, recall
-from recall.serving import Live
+from recall.query import NO_BUNDLE, Query, Recalled, RecallStores, recall
+from recall.serving import Opener
 from schemas.canary import CANARY_PREFIX, CANARY_READER
 from schemas.errors import TagStreamError
 from schemas.events import NoteEvent, Tag
@@ -41,7 +41,7 @@ class Canary:
     """Publishes canary notes, one at a time, and leaves none behind.
 
     Args:
-        live: the stores of the live bundle.
+        live: stores and encoder of the live bundle.
         send: publishes a note event.
         late_s: time after which a canary that is not found is late; as long as it waits for one to be gone.
         pause: sleeps between two looks, seconds.
@@ -49,8 +49,7 @@ class Canary:
 
     def __init__(
         self,
-        live: Live,
-        encoder: TagEncoder,
+        live: Opener,
         memory: CanaryLog,
         send: Send,
         late_s: float,
@@ -60,7 +59,6 @@ class Canary:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._live = live
-        self._encoder = encoder
         self._memory = memory
         self._send = send
         self._late_ms = late_s * 1000
@@ -135,14 +133,14 @@ class Canary:
         why = f"none of the {SLOTS} canaries before it is gone yet: deletions do not reach the stores"
         try:
             self.sweep()
-            stores = self._live()
-            if stores.bundle is None:
+            live = self._live()
+            if live.stores.bundle is None:
                 return CanaryRun(self._clock(), "", "skipped", None, NO_BUNDLE)
-            recall(reader_query(), stores_of_reader(stores, LOOK_BEFORE, self._clock()), self._encoder)
+            look(live, LOOK_BEFORE, self._clock())
             now = self._clock()
             for number in range(self._next, self._next + SLOTS):
                 note_id = slot_id(number)
-                held = stores.notes.get([note_id]).get(note_id)
+                held = live.stores.notes.get([note_id]).get(note_id)
                 at = now if held is None else max(now, held.occurred_at + 1)
                 entry = OpenCanary(note_id, at, now + 2 * math.ceil(self._late_ms))
                 if self._memory.replace(note_id, None, entry):
@@ -157,13 +155,13 @@ class Canary:
     def _missing(self, entry: OpenCanary) -> str:
         """Why recall does not return the canary; empty when it does."""
         try:
-            stores = self._live()
-            record = stores.notes.get([entry.note_id]).get(entry.note_id)
+            live = self._live()
+            record = live.stores.notes.get([entry.note_id]).get(entry.note_id)
             if record is None or record.occurred_at != entry.at:
                 return "it waits for tag-notes or index-notes, the stores do not have it"
             if not record.tags:
                 return f"tagger {record.tagger} gave it no tags, so no search can find it"
-            answer = recall(reader_query(), stores_of_reader(stores, record.tags, entry.at), self._encoder)
+            answer = look(live, record.tags, entry.at)
         except TagStreamError as error:
             return str(error)
         if any(one.note_id == entry.note_id for one in answer.results):
@@ -195,7 +193,7 @@ class Canary:
         if self._clock() - entry.deleted_at > FORGET_MS:
             return True
         try:
-            stores = self._live()
+            stores = self._live().stores
             record = stores.notes.get([entry.note_id]).get(entry.note_id)
             if record is None or not record.deleted or record.occurred_at < entry.deleted_at:
                 return False
@@ -252,9 +250,10 @@ def note_of(entry: OpenCanary) -> NoteEvent:
     )
 
 
-def reader_query() -> Query:
-    """What the canary's reader asks: the notes of a day whose tags are most like its own."""
-    return Query(user_id=CANARY_READER, channels=("tag_embedding",))
+def look(live: Live, tags: Sequence[Tag], at: int) -> Recalled:
+    """What the canary's reader gets who likes these tags: the notes of a day whose vectors are most like theirs."""
+    query = Query(user_id=CANARY_READER, channels=("tag_embedding",))
+    return recall(query, stores_of_reader(live.stores, tags, at), live.encoder)
 
 
 def stores_of_reader(stores: RecallStores, tags: Sequence[Tag], at: int) -> RecallStores:

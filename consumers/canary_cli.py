@@ -97,26 +97,20 @@ def rest(stop: Stop, until: float) -> None:
 
 @contextmanager
 def open_canary(settings: Settings) -> "Iterator[Canary]":
-    """The canary over the stores, topics and metrics of the settings; the tag encoder is loaded before the first one is published."""
+    """The canary over the live bundle, topics and metrics of the settings."""
     from consumers.canary import Canary
     from consumers.canary_log import RedisCanaryLog
-    from recall.build import open_stores, tag_encoder
+    from recall.build import open_live
     from recall.pointer import active_bundle
     from recall.redis_client import redis_client
     from recall.serving import LiveStores
     from schemas.codec import encode, version_headers
-    from schemas.errors import Transient
     from schemas.topics import NOTE_EVENTS
     from streams.metrics import Metrics
     from streams.publisher import KafkaPublisher
 
     client = redis_client(settings)
-    live = LiveStores(lambda: open_stores(settings), lambda: active_bundle(client, settings), 1)
-    encoder = tag_encoder(settings)
-    try:
-        encoder.encode(["warm"])
-    except Transient as error:
-        click.echo(f"canary: {error}", err=True)
+    live = LiveStores(lambda: open_live(settings), lambda: active_bundle(client, settings), 1)
     metrics = Metrics()
     metrics.serve(settings.metrics_port)
     topic = NOTE_EVENTS.within(settings.namespace).name
@@ -127,6 +121,6 @@ def open_canary(settings: Settings) -> "Iterator[Canary]":
         publisher.flush(FLUSH_S)
 
     try:
-        yield Canary(live, encoder, RedisCanaryLog(client, settings.namespace), send, settings.canary_late_s, metrics=metrics)
+        yield Canary(live, RedisCanaryLog(client, settings.namespace), send, settings.canary_late_s, metrics=metrics)
     finally:
         publisher.close()

@@ -1,7 +1,8 @@
 """Is it fast enough, now? Publish to recallable, by the stamps that each stage leaves on a note's record, and how the canaries did.
 
-A note that came late to the tagger (``slo_backfill_s`` after it was published) or was tagged again is a backfill: a replay, or a job that
-was down for long. It is counted apart, because its age says nothing about how fast a fresh note travels.
+A note that was published before its bundle went live, that came to the tagger ``slo_backfill_s`` after it was published, or that was tagged
+again is a backfill: a replay, a backlog, a job that was down for long. It is counted apart, because its age says nothing about how fast a
+fresh note travels to readers.
 
 A note that no search finds yet is not left out: once it has waited longer than the objective for 99 of 100, its age so far counts among the
 times to ``recallable``, or an outage would look fast.
@@ -13,7 +14,7 @@ from itertools import pairwise
 
 from msgspec import Struct, field
 
-from consumers.canary_log import CanaryLog, CanaryRun
+from consumers.canary_log import CanaryLog, CanaryRun, RedisCanaryLog
 from consumers.recallable import INDEXED, STAGE
 from recall.query import RecallStores
 from recall.stores import Notes, Window
@@ -70,18 +71,30 @@ class Slo(Struct, frozen=True):
     degraded: list[str] = field(default_factory=list)
 
 
-def measure(stores: RecallStores, canaries: CanaryLog, settings: Settings, since: int, now: int) -> Slo:
+def measure_live(settings: Settings, since: int, now: int) -> Slo:
+    """``measure`` of the live bundle."""
+    from recall.build import open_stores
+    from recall.pointer import history
+    from recall.redis_client import redis_client
+
+    client, stores = redis_client(settings), open_stores(settings)
+    live_since = min((switch.at for switch in history(client, settings) if switch.bundle == stores.bundle), default=0)
+    return measure(stores, RedisCanaryLog(client, settings.namespace), settings, since, now, live_since=live_since)
+
+
+def measure(stores: RecallStores, canaries: CanaryLog, settings: Settings, since: int, now: int, *, live_since: int = 0) -> Slo:
     """The figures of the notes that their authors published since a moment, as far as the live bundle's stores know them.
 
     Args:
         since: epoch ms.
         now: epoch ms; what waits is as old as it is now.
+        live_since: epoch ms at which the bundle first went live.
 
     Raises:
         Transient: Redis does not answer. Without Milvus, what has no stamp counts as waiting, and ``degraded`` says so.
     """
     records, cut = newest(stores.notes, since) if stores.bundle else ([], False)
-    live = [record for record in records if not is_backfill(record, settings.slo_backfill_s * 1000)]
+    live = [record for record in records if not is_backfill(record, settings.slo_backfill_s * 1000, live_since)]
     degraded = [] if stores.bundle else ["no bundle is active yet: run `tagstream consume`"]
     unstamped = [record for record in live if STAGE not in record.stages]
     tagged = [record for record in unstamped if record.tags]
@@ -122,10 +135,10 @@ def newest(notes: Notes, since: int, limit: int = NOTES_MAX) -> tuple[list[NoteR
     return records, len(hits) > limit
 
 
-def is_backfill(record: NoteRecord, bound_ms: float) -> bool:
-    """Whether the note's event was old when the tagger received it, or is tagged again."""
-    received = record.stages.get("received", record.stages[PUBLISHED])
-    return record.revision > 0 or received - record.stages[PUBLISHED] > bound_ms
+def is_backfill(record: NoteRecord, bound_ms: float, live_since: int) -> bool:
+    """Whether the note's event was old when the tagger received it, is older than the live bundle, or is tagged again."""
+    published = record.stages[PUBLISHED]
+    return record.revision > 0 or published < live_since or record.stages.get("received", published) - published > bound_ms
 
 
 def step(records: Sequence[NoteRecord], one: str, other: str) -> Iterator[int]:

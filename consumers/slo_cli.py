@@ -50,15 +50,11 @@ def slo(since: int, check: bool, as_json: bool, data: str | None) -> None:
     Objectives are TAGSTREAM_SLO_P50_MS and TAGSTREAM_SLO_P99_MS. Notes that were old when the tagger received them (replays, backlogs) are
     counted apart. What no job has taken yet is not in the stores: the canary tells of that (`tagstream canary`).
     """
-    from consumers.canary_log import RedisCanaryLog
-    from consumers.slo import measure
-    from recall.build import open_stores
-    from recall.redis_client import redis_client
+    from consumers.slo import measure_live
 
     settings = load(data=data)
     now = time.time_ns() // 1_000_000
-    canaries = RedisCanaryLog(redis_client(settings), settings.namespace)
-    found = measure(open_stores(settings), canaries, settings, since if since >= 0 else max(0, now + since), now)
+    found = measure_live(settings, since if since >= 0 else max(0, now + since), now)
     if as_json:
         print_json(found)
     else:

@@ -13,9 +13,8 @@ import msgspec
 from msgspec import Struct
 from rich.console import Console
 
-from consumers.canary_log import RedisCanaryLog
 from consumers.namespace import drop_namespace
-from consumers.slo import Slo, measure
+from consumers.slo import Slo, measure_live
 from consumers.tag_notes import now_ms
 from deploy.local.stack import Stack
 from offline.live import percentiles, publish, publish_live, running_consumers, timing, wait_caught_up, wait_recallable
@@ -23,7 +22,6 @@ from offline.samples.load import SHOWCASE_READERS, load_interactions, load_notes
 from recall.build import open_stores, tag_encoder
 from recall.query import Query, Recalled, RecallStores, recall
 from recall.reader import KnownNotes, ProfileView, read_reader, view_profile
-from recall.redis_client import redis_client
 from schemas.settings import Settings, given_urls
 from schemas.stored import NoteRecord
 from schemas.topics import all_topics
@@ -105,7 +103,7 @@ def _look(settings: Settings, stores: RecallStores, records: list[NoteRecord], s
         profiles=[view_profile(reader, now, 10) for reader in readers],
         recalls=[(query, recall(query, stores, encoder)) for query in queries],
         timings=timings,
-        slo=measure(stores, RedisCanaryLog(redis_client(settings), settings.namespace), settings, min(sent.values()), now),
+        slo=measure_live(settings, min(sent.values()), now),
         seconds=time.monotonic() - began,
     )
 

@@ -6,15 +6,16 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from consumers.canary import FORGET_MS, Canary, note_of, reader_query
+from consumers.canary import FORGET_MS, Canary, note_of
 from consumers.canary_log import SLOTS, MemoryCanaryLog, slot_id
 from consumers.index_notes import IndexNotes
 from consumers.stores import NoteStore
 from consumers.tag_notes import TagNotes
 from models.roles import NoteTags
+from recall.build import Live
 from recall.note_index import MemoryNoteIndex, now_ms
-from recall.query import Query, RecallStores, recall
-from schemas.canary import CANARY_READER, is_canary
+from recall.query import Query, recall
+from schemas.canary import is_canary
 from schemas.codec import encode
 from schemas.errors import Transient
 from schemas.events import NoteEvent, Tag
@@ -79,8 +80,8 @@ class Pipeline:
         assert isinstance(publish, Publish)
         self._store.apply(self._index_notes.handle([Received(publish.event, "t@1", 0, 0, message)]))
 
-    def live(self) -> RecallStores:
-        return msgspec.structs.replace(self.world.stores, bundle=self.bundle)
+    def live(self) -> Live:
+        return Live(msgspec.structs.replace(self.world.stores, bundle=self.bundle), self.world.encoder)
 
 
 @pytest.fixture
@@ -106,7 +107,6 @@ def canary(pipeline: Pipeline, memory: MemoryCanaryLog, metrics: Metrics) -> Can
 def start(pipeline: Pipeline, memory: MemoryCanaryLog, metrics: Metrics | None = None) -> Canary:
     return Canary(
         pipeline.live,
-        pipeline.world.encoder,
         memory,
         pipeline.send,
         LATE_S,
@@ -149,8 +149,8 @@ def test_no_reader_is_shown_one_and_no_list_holds_one(canary, pipeline, world):
         live = [entry for entry in world.notes.get([slot_id(n) for n in range(SLOTS)]).values() if not entry.deleted]
         if live:
             query = Query(user_id="u", fresh_within_ms=None)
-            found = recall(query, pipeline.live(), world.encoder)
-            stranger = recall(msgspec.structs.replace(query, user_id="nobody"), pipeline.live(), world.encoder)
+            found = recall(query, *pipeline.live())
+            stranger = recall(msgspec.structs.replace(query, user_id="nobody"), *pipeline.live())
             answers.append((found, stranger, world.notes.tag_counts(PHRASES)))
 
     pipeline.watching = look
@@ -167,7 +167,6 @@ def test_it_is_found_by_a_search_and_not_by_its_record(canary, pipeline, world, 
     monkeypatch.setattr(world.index, "search", lambda vectors, k, window, space="tag": [[] for _ in vectors])
     run = canary.run(Stop())
     assert (run.outcome, run.detail) == ("late", "not found after 10.0 s: it is stored, but the search does not return it")
-    assert reader_query().user_id == CANARY_READER
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import recall.build
+import recall.pointer
 import recall.redis_client
-from consumers import canary_log, slo
+from consumers import slo
 from consumers.canary_log import CanaryRun, MemoryCanaryLog, slot_id
 from consumers.slo import Missing, line, measure, percentiles
 from consumers.slo_cli import Since
 from consumers.slo_cli import slo as command
+from recall.pointer import Switch
 from recall.query import RecallStores
 from schemas.errors import Transient
 from schemas.events import Tag
@@ -175,7 +177,9 @@ def invoke(world, monkeypatch):
     world.runs = runs
     monkeypatch.setattr(recall.build, "open_stores", lambda settings: world.stores)
     monkeypatch.setattr(recall.redis_client, "redis_client", lambda settings: None)
-    monkeypatch.setattr(canary_log, "RedisCanaryLog", lambda client, namespace: runs)
+    monkeypatch.setattr(slo, "RedisCanaryLog", lambda client, namespace: runs)
+    monkeypatch.setattr(recall.pointer, "history", lambda client, settings: world.switches)
+    world.switches = []
     monkeypatch.setattr("consumers.slo_cli.time.time_ns", lambda: NOW * 1_000_000)
     return lambda *arguments: CliRunner().invoke(command, list(arguments))
 
@@ -196,6 +200,15 @@ def test_one_json_document(invoke, world):
     assert document["canary"]["alarms"] == [
         {"at": NOW - 5, "note_id": slot_id(1), "outcome": "late", "found_ms": None, "detail": "not found after 10.0 s"}
     ]
+
+
+def test_what_was_published_before_the_bundle_went_live_is_counted_apart(invoke, world):
+    """Its stamps tell of the building of the bundle; readers had it from the one before. A rollback changes nothing about that."""
+    put(world, "before", 10, 20, 30, 9_000, published=PUBLISHED)
+    put(world, "after", 10, 20, 30, 40, published=PUBLISHED + 10)
+    world.switches = [Switch(PUBLISHED - 99, "first", "b0"), Switch(PUBLISHED + 10, "activate", "b1", "b0"), Switch(NOW, "rollback", "b1")]
+    document = json.loads(invoke("--json").stdout)
+    assert (document["notes"], document["backfilled"], document["stages"]["recallable"]["p99"]) == (1, 1, 40)
 
 
 def test_check_turns_a_miss_into_an_exit_status(invoke, world):
