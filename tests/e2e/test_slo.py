@@ -71,10 +71,11 @@ def terminated(process: subprocess.Popen[str]) -> tuple[int, str]:
 @pytest.mark.slow
 def test_slo_and_canary(quick: Settings) -> None:
     log = RedisCanaryLog(redis_client(quick), quick.namespace)
-    began = time.time_ns() // 1_000_000
     assert tagstream_json(quick, "canary", "--once", code=1)["runs"][0]["detail"].startswith("no bundle is active yet")
     with running(quick, "tag-notes"):
         with running(quick, "index-notes"):
+            wait(lambda: open_stores(quick).bundle)
+            began = time.time_ns() // 1_000_000
             publish(quick, began)
             ids = [f"n{number}" for number in range(NOTES)]
             wait(lambda: sum("recallable" in record.stages for record in records(quick, ids)) == NOTES)
