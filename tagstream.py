@@ -14,6 +14,8 @@ COMMANDS = {
     "consume": "consumers.cli:consume",
     "replay": "consumers.replay_cli:replay_command",
     "note": "consumers.inspect_cli:note",
+    "slo": "consumers.slo_cli:slo",
+    "canary": "consumers.canary_cli:canary",
     "tag": "consumers.tag_file:tag",
     "profile": "recall.cli:profile",
     "recall": "recall.cli:recall",

@@ -1,8 +1,10 @@
-"""Stamps the stage ``recallable`` on notes once a search can find them, beside the upsert path and without slowing it."""
+"""Stamps the stages ``indexed`` (upsert acknowledged) and ``recallable`` (a search finds it) on notes, beside the upsert path and without
+slowing it."""
 
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,17 +18,21 @@ TICK_S = 0.05
 DUTY = 4.0
 GIVE_UP_S = 60.0
 PENDING_MAX = 20_000
+INDEXED = "indexed"
 STAGE = "recallable"
 Observe = Callable[[str, float], None]
 
 
 class Awaited(NamedTuple):
-    """A vector that was written and is not yet seen by a search. ``published`` is epoch ms, ``since`` on the monotonic clock."""
+    """A vector that was written and is not yet seen by a search. ``published`` and ``indexed`` are epoch ms, ``since`` is on the monotonic
+    clock; ``stamped``: the record carries the stage ``indexed``."""
 
     note_id: str
     occurred_at: int
     published: int
+    indexed: int
     since: float
+    stamped: bool = False
 
 
 class RecallableWatch:
@@ -61,9 +67,9 @@ class RecallableWatch:
 
     def expect(self, puts: Sequence[PutVector], published: Mapping[str, int]) -> None:
         """``written`` without the thread: the caller looks by ``check``."""
-        now = time.monotonic()
+        now, at = time.monotonic(), now_ms()
         with self._changed:
-            self._await([Awaited(put.note_id, put.occurred_at, published[put.note_id], now) for put in puts])
+            self._await([Awaited(put.note_id, put.occurred_at, published[put.note_id], at, now) for put in puts])
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Waits for what is still awaited, at most so long, and ends the thread."""
@@ -86,6 +92,7 @@ class RecallableWatch:
         try:
             found = self._index.visible([item.note_id for item in awaited])
             at = now_ms()
+            left = awaited = self._stamp_indexed(awaited)
             reached = {item.note_id: item.occurred_at for item in awaited if found.get(item.note_id, -1) >= item.occurred_at}
             self._notes.stamp(reached, STAGE, at)
             oldest = time.monotonic() - GIVE_UP_S
@@ -99,6 +106,19 @@ class RecallableWatch:
                 if item.note_id in reached:
                     self._observe(STAGE, (at - item.published) / 1000)
         return len(reached)
+
+    def _stamp_indexed(self, awaited: list[Awaited]) -> list[Awaited]:
+        """What is awaited, each stamped ``indexed``; of one upsert all at once."""
+        upserts: dict[int, list[Awaited]] = defaultdict(list)
+        for item in awaited:
+            if not item.stamped:
+                upserts[item.indexed].append(item)
+        for at, items in upserts.items():
+            self._notes.stamp({item.note_id: item.occurred_at for item in items}, INDEXED, at)
+        if self._observe is not None:
+            for item in (item for items in upserts.values() for item in items):
+                self._observe(INDEXED, (item.indexed - item.published) / 1000)
+        return [item._replace(stamped=True) for item in awaited]
 
     def _await(self, items: list[Awaited]) -> None:
         """Under the lock: a backfill faster than the watch loses the stamps of its oldest notes, never memory."""

@@ -14,6 +14,7 @@ from msgspec import Struct
 from rich.console import Console
 
 from consumers.namespace import drop_namespace
+from consumers.slo import Slo, measure_live
 from consumers.tag_notes import now_ms
 from deploy.local.stack import Stack
 from offline.live import percentiles, publish, publish_live, running_consumers, timing, wait_caught_up, wait_recallable
@@ -31,12 +32,13 @@ LIVE_PER_S = 20.0
 
 
 class Shown(Struct, frozen=True):
-    """What the demo ends with. ``timings``: ms from publishing to each stage, by live note."""
+    """What the demo ends with. ``timings``: ms from publishing to each stage, by live note; ``slo``: of the same notes."""
 
     notes: list[NoteRecord]
     profiles: list[ProfileView]
     recalls: list[tuple[Query, Recalled]]
     timings: list[dict[str, int]]
+    slo: Slo
     seconds: float
 
 
@@ -101,6 +103,7 @@ def _look(settings: Settings, stores: RecallStores, records: list[NoteRecord], s
         profiles=[view_profile(reader, now, 10) for reader in readers],
         recalls=[(query, recall(query, stores, encoder)) for query in queries],
         timings=timings,
+        slo=measure_live(settings, min(sent.values()), now),
         seconds=time.monotonic() - began,
     )
 
@@ -110,7 +113,8 @@ def summary(shown: Shown) -> dict[str, Any]:
     return {
         "notes": len(shown.notes),
         "tags": sum(len(note.tags) for note in shown.notes),
-        "publish_to": {stage: percentiles(shown.timings, stage) for stage in ("received", "tagged", "recallable")},
+        "publish_to": {stage: percentiles(shown.timings, stage) for stage in ("received", "tagged", "indexed", "recallable")},
+        "slo": msgspec.to_builtins(shown.slo),
         "recalls": [msgspec.to_builtins(recalled) for _, recalled in shown.recalls],
         "profiles": [msgspec.to_builtins(profile) for profile in shown.profiles],
         "seconds": round(shown.seconds, 1),

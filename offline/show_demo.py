@@ -9,13 +9,19 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from consumers.slo import line
 from offline.demo import NAMESPACE, Shown, run, summary
 from offline.live import percentiles
 from recall.views import show_profile, show_recalled, shown
 from schemas.settings import load
 from schemas.stored import NoteRecord
 
-STAGES = {"received": "the tagger's batch begins", "tagged": "tags published", "recallable": "found by a search"}
+STAGES = {
+    "received": "the tagger's batch begins",
+    "tagged": "tags published",
+    "indexed": "Milvus has the vectors",
+    "recallable": "found by a search",
+}
 
 
 @click.command()
@@ -54,6 +60,7 @@ def show(console: Console, done: Shown) -> None:
     console.print(Rule(f"from publishing to recallable, {len(done.timings)} notes published one by one"))
     console.print(stage_table(done.timings))
     console.print(Text(f"whole demo: {done.seconds:.0f} s", style="dim"))
+    console.print(Text(line(done.slo), style="bold green" if done.slo.met else "bold red"), soft_wrap=True)
 
 
 def tag_table(notes: Sequence[NoteRecord]) -> Table:

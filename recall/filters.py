@@ -6,9 +6,10 @@ from typing import Literal, Protocol, TypeVar
 from msgspec import Struct
 
 from recall.stores import Window
+from schemas.canary import CANARY_READER, is_canary
 from schemas.stored import NoteRecord
 
-Reason = Literal["unknown", "deleted", "outside_window", "own", "seen", "duplicate"]
+Reason = Literal["unknown", "deleted", "outside_window", "own", "seen", "duplicate", "canary"]
 MEANING: dict[Reason, str] = {
     "unknown": "the stores have no record of it",
     "deleted": "it was deleted",
@@ -16,6 +17,7 @@ MEANING: dict[Reason, str] = {
     "own": "the reader wrote it",
     "seen": "the reader acted on it before",
     "duplicate": "its text is the same as another note's",
+    "canary": "the pipeline published it to measure itself",
 }
 
 
@@ -51,6 +53,11 @@ def split(candidates: Sequence[N], judge: Judge) -> tuple[list[N], list[Removed]
         else:
             removed.append(verdict)
     return kept, removed
+
+
+def no_canary(user_id: str) -> Judge:
+    """Removes canary notes for everybody but the reader that looks for them."""
+    return lambda note_id: Removed(note_id, "canary") if is_canary(note_id) and user_id != CANARY_READER else None
 
 
 def known(records: Mapping[str, NoteRecord]) -> Judge:

@@ -21,6 +21,7 @@ import msgspec
 
 from recall.redis_client import Client, redis_errors
 from recall.stores import Hit, Shared, TagCounts, Window
+from schemas.canary import is_canary
 from schemas.errors import Transient
 from schemas.keys import Keys
 from schemas.stored import NoteRecord, Place
@@ -54,8 +55,8 @@ def follow(held: NoteRecord | None, record: NoteRecord) -> NoteRecord:
 
 
 def places(record: NoteRecord) -> set[Place]:
-    """Where the index must list the note: each tag, its category and all notes; nowhere once deleted."""
-    if record.deleted:
+    """Where the index must list the note: each tag, its category and all notes; nowhere once deleted, and a canary never."""
+    if record.deleted or is_canary(record.note_id):
         return set()
     found: set[Place] = {("tag", tag.text) for tag in record.tags}
     found.add(("recent", ALL))

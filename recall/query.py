@@ -16,7 +16,7 @@ from models.roles import Space, TagEncoder
 from recall.arrange import Place, arrange, arrange_serving
 from recall.channels import CHANNELS, TAGS_ENCODED, Channel, Context, Found
 from recall.explain import Reason, Similarity, explain
-from recall.filters import Judge, Removed, known, live, not_own, original, split, unseen, within
+from recall.filters import Judge, Removed, known, live, no_canary, not_own, original, split, unseen, within
 from recall.learned_channels import ReaderVectors, choose, default_channels
 from recall.merge import Candidate, ChannelScore, Ranked, merge, pool
 from recall.note_index import now_ms
@@ -203,6 +203,7 @@ def filter_all(candidates: Sequence[Candidate], context: Context) -> tuple[list[
     records = context.notes.get(candidate.note_id for candidate in candidates)
     reader = context.reader
     filters: list[Judge] = [
+        no_canary(reader.user_id),
         known(records),
         live(records),
         not_own(records, reader.user_id),

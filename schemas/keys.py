@@ -56,6 +56,11 @@ class Keys(Struct, frozen=True):
         return f"{{t??}}:{self._tail}:tag:*", f"{{c??}}:{self._tail}:recent:*"
 
 
+def canary_key(namespace: str, what: str) -> str:
+    """What the canary keeps, for all bundle versions: ``open`` notes and past ``runs``, in one slot."""
+    return f"{{canary}}:{namespace or 'ts'}:canary:{what}"
+
+
 def note_key(note_id: str) -> str:
     """Primary key of a note in Milvus: 32 hex digits of BLAKE2b, so that no id needs escaping in an expression."""
     return hashlib.blake2b(note_id.encode(), digest_size=16).hexdigest()

@@ -8,6 +8,7 @@ Counter = Literal[
     "tagstream_skipped_total",  # events that changed nothing; labels: job, reason (applied, stale)
     "tagstream_conflicts_total",  # compare-and-set refusals, handled again; labels: job
     "tagstream_retries_total",  # attempts after a Transient error; labels: job, dependency
+    "tagstream_canaries_total",  # canary notes; labels: outcome (found, late, skipped, kept)
 ]
 Gauge = Literal[
     "tagstream_paused",  # 1 while the job waits for a dependency; labels: job
@@ -16,7 +17,8 @@ Gauge = Literal[
 Histogram = Literal[
     "tagstream_batch_size",  # events in a handled batch; labels: job
     "tagstream_batch_seconds",  # a batch by phase; labels: job, phase (handle, apply, flush)
-    "tagstream_stage_seconds",  # publish to a stage of the note's way; labels: stage (received, tagged, recallable)
+    "tagstream_stage_seconds",  # publish to a stage of the note's way; labels: stage (received, tagged, indexed, recallable)
+    "tagstream_canary_seconds",  # publish until recall finds a canary note, delete until it is gone; labels: step (found, gone)
 ]
 ApiCounter = Literal[
     "tagstream_http_requests_total",  # answered requests; labels: route, status

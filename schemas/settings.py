@@ -93,6 +93,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     rollout_lag: Annotated[int, Meta(ge=0), _doc("records a bundle's consumers may be behind for it to be activated")] = 100
     rollout_coverage: Annotated[Share, _doc("share of the live bundle's notes and readers that a bundle must have to be activated")] = 0.999
     metrics_port: Annotated[int, Meta(ge=0, le=65535), _doc("Prometheus port of a consumer; 0 = off")] = 0
+    slo_p50_ms: Annotated[float, Meta(gt=0), _doc("objective for half of the notes: publish to recallable, ms")] = 500.0
+    slo_p99_ms: Annotated[float, Meta(gt=0), _doc("objective for 99 of 100 notes: publish to recallable, ms")] = 2000.0
+    slo_backfill_s: Annotated[
+        float, Meta(gt=0), _doc("age at which an event that the tagger receives is a backfill, counted apart by `tagstream slo`, seconds")
+    ] = 600.0
+    canary_interval_s: Annotated[NotNegative, _doc("time from one canary note to the next, seconds; 0 = off")] = 60.0
+    canary_late_s: Annotated[float, Meta(gt=0), _doc("time after which a canary that recall does not find is late, seconds")] = 10.0
     fresh_hours: Annotated[float, Meta(gt=0), _doc("age up to which a note lives in the fresh-notes collection, hours")] = 48.0
 
     @property

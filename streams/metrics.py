@@ -17,11 +17,13 @@ LABELS: dict[str, tuple[str, ...]] = {
     "tagstream_skipped_total": ("job", "reason"),
     "tagstream_conflicts_total": ("job",),
     "tagstream_retries_total": ("job", "dependency"),
+    "tagstream_canaries_total": ("outcome",),
     "tagstream_paused": ("job",),
     "tagstream_lag": ("job",),
     "tagstream_batch_size": ("job",),
     "tagstream_batch_seconds": ("job", "phase"),
     "tagstream_stage_seconds": ("stage",),
+    "tagstream_canary_seconds": ("step",),
 }
 SIZES = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)

@@ -6,6 +6,7 @@ from typing import BinaryIO, Literal
 
 from msgspec import Struct, field
 
+from schemas.canary import CANARY_PREFIX, is_canary
 from schemas.codec import decoder, version_headers
 from schemas.errors import InvalidEvent
 from schemas.events import EVENT_MAX_BYTES, Interaction, NoteEvent
@@ -96,6 +97,8 @@ def publish_lines(
                 raise InvalidEvent("$", f"the line is longer than {LINE_MAX_BYTES} bytes; an event may have {EVENT_MAX_BYTES}")
             if value.strip():
                 event = decode(value, None)
+                if is_canary(event.note_id):
+                    raise InvalidEvent("$.note_id", f"ids that begin with {CANARY_PREFIX} are the pipeline's own; choose another")
                 publisher.publish(topic.name, getattr(event, name_of_key).encode(), value, version_headers(event))
                 sent += 1
                 if sent % FLUSH_EVERY == 0:

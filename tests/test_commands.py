@@ -39,7 +39,8 @@ def test_help_and_profile_import_nothing_heavy():
     """What a command does not need is not imported on its way in."""
     program = (
         "import sys; from click.testing import CliRunner; from tagstream import cli; "
-        "[CliRunner().invoke(cli, [*path, '--help']) for path in ([], ['profile'], ['recall'], ['consume'], ['demo'])]; "
+        "[CliRunner().invoke(cli, [*path, '--help']) for path in ([], ['profile'], ['recall'], ['consume'], ['demo'], "
+        "['slo'], ['canary'])]; "
         f"print(sorted(set(sys.modules) & set({HEAVY!r})))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"

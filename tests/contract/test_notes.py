@@ -9,6 +9,7 @@ import pytest
 from recall.notes import MemoryNotes, RedisNotes, follow, places, supersedes
 from recall.redis_client import redis_client
 from recall.stores import Notes, Window
+from schemas.canary import CANARY_PREFIX
 from schemas.errors import Transient
 from schemas.events import Tag
 from schemas.keys import Keys
@@ -72,6 +73,14 @@ def test_document_counts_follow_what_is_listed(notes: Notes) -> None:
     assert notes.tag_counts(["red shoes", "跑鞋"], until=5) == (1, {"red shoes": 1, "跑鞋": 1})
     put(notes, tombstone("n1", 10))
     assert notes.tag_counts(["red shoes", "跑鞋"]) == (2, {"red shoes": 1, "跑鞋": 0})
+
+
+def test_a_canary_has_a_record_and_is_in_no_list(notes: Notes) -> None:
+    canary = record(f"{CANARY_PREFIX}01", 5)
+    put(notes, canary, record("n1", 7))
+    assert notes.get([canary.note_id]) == {canary.note_id: canary}
+    assert listed(notes, "red shoes") == newest(notes, "*") == newest(notes, "shoes") == ["n1"]
+    assert notes.tag_counts(["red shoes"]) == (1, {"red shoes": 1})
 
 
 def test_an_unknown_note_is_absent(notes: Notes) -> None:

@@ -3,9 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recall.filters import MEANING, Judge, Reason, known, live, not_own, original, split, unseen, within
+from recall.filters import MEANING, Judge, Reason, known, live, no_canary, not_own, original, split, unseen, within
 from recall.merge import Candidate
 from recall.stores import Window
+from schemas.canary import CANARY_PREFIX, CANARY_READER
 from schemas.stored import NoteRecord
 
 
@@ -47,6 +48,11 @@ def test_the_readers_own_notes_go() -> None:
 
 def test_notes_acted_on_go() -> None:
     assert removed(unseen({"n1"}), "n1", "n2") == {"n1": ("seen", "")}
+
+
+def test_canaries_go_for_everybody_but_the_reader_that_looks_for_them() -> None:
+    assert removed(no_canary("me"), f"{CANARY_PREFIX}01", "n1", f"n{CANARY_PREFIX}") == {f"{CANARY_PREFIX}01": ("canary", "")}
+    assert removed(no_canary(CANARY_READER), f"{CANARY_PREFIX}01", "n1") == {}
 
 
 def test_the_window_includes_both_ends_and_an_open_end_includes_all() -> None:

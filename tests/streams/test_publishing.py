@@ -52,6 +52,17 @@ def test_bad_lines_are_named_and_the_rest_is_published():
     assert all(r.reason for r in report.rejected)
 
 
+def test_ids_of_canaries_are_refused_in_notes_and_in_interactions():
+    note = {"type": "note.published", "note_id": "tagstream-canary-01", "author_id": "a", "occurred_at": 1, "published_at": 1}
+    report, records = publish(lines(note, note | {"note_id": "my-tagstream-canary-01"}), NOTE_EVENTS)
+    assert [record.key() for record in records] == [b"my-tagstream-canary-01"]
+    (bad,) = report.rejected
+    assert (bad.line, bad.field) == (1, "$.note_id")
+    assert "tagstream-canary-" in bad.reason and "choose another" in bad.reason
+    report, records = publish(lines(action(1, note_id="tagstream-canary-01"), action(2)))
+    assert ([bad.field for bad in report.rejected], len(records)) == (["$.note_id"], 1)
+
+
 def test_order_per_key_is_the_order_of_the_file():
     _, records = publish(lines(*(action(n) for n in range(99))))
     for user in range(3):
