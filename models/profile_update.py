@@ -23,9 +23,9 @@ ACTIONS = {code: action for action, code in CODES.items()}
 
 
 class Known(Struct, frozen=True):
-    """What is known while a batch is applied: ``pack_tags`` and ``pack_notes`` by note, originals by place and offset. A note without tags is
-    missing from ``tags``; the originals hold at least the actions on such notes. ``redriven``: place and offset of actions that were given
-    up before and sent again."""
+    """What is known while a batch is applied: ``pack_tags`` and ``pack_notes`` by note, originals by place and offset. A note without tags
+    is missing from ``tags``; the originals hold at least the actions on such notes. ``redriven``: place and offset of actions that were
+    given up before and sent again."""
 
     tags: Mapping[str, bytes]
     notes: Mapping[str, bytes]
@@ -66,8 +66,8 @@ def waiting_in(record: ProfileRecord) -> set[str]:
 
 
 def pack_append(head: ProfileHead, place: str, actions: Actions, notes: Mapping[str, bytes], bare: Set[str] = frozenset()) -> bytes | None:
-    """The common case: nothing waits and the tail stays short, so that the rest of the record need not be known. Offsets must rise, and none
-    of the actions is one sent again.
+    """The common case: nothing waits and the tail stays short, so that the rest of the record need not be known. Offsets must rise, and
+    none of the actions is one sent again.
 
     Args:
         notes: ``pack_notes`` of the actions' notes.

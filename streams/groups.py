@@ -25,6 +25,24 @@ def assigned(settings: Settings, job: str) -> bool:
     return any(member.assignment and member.assignment.topic_partitions for member in members)
 
 
+def next_offsets(settings: Settings, job: str, topic: str) -> dict[str, dict[int, int]]:
+    """Next offsets by group of the job and partition, of the groups that have members; where none has, of all."""
+    from confluent_kafka import ConsumerGroupTopicPartitions
+
+    groups = group_ids(settings, job)
+    if not groups:
+        return {}
+    admin = admin_client(settings)
+    described = admin.describe_consumer_groups(groups, request_timeout=ASK_S)
+    alive = [group for group, answer in described.items() if answer.result(timeout=ASK_S + 5).members]
+    found: dict[str, dict[int, int]] = {}
+    for group in alive or groups:
+        (answer,) = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=ASK_S).values()
+        positions = answer.result(timeout=ASK_S + 5).topic_partitions
+        found[group] = {one.partition: one.offset for one in positions if one.topic == topic and one.offset >= 0}
+    return found
+
+
 def behind(settings: Settings, job: str, topic: str) -> int:
     """Records of the topic that the job has not committed yet, over its groups; of a group that committed nothing, all of them."""
     from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
