@@ -12,6 +12,7 @@ COMMANDS = {
     "topics": "streams.cli:topics",
     "publish": "streams.cli:publish",
     "consume": "consumers.cli:consume",
+    "dead-letters": "consumers.dead_letters_cli:dead_letters",
     "note": "consumers.inspect_cli:note",
     "tag": "consumers.tag_file:tag",
     "profile": "recall.cli:profile",

@@ -142,8 +142,8 @@ class DeadLetters:
         for (topic, partition), wanted in sorted(places.items()):
             with self.open_reader(topic) as reader:
                 for message in reader.read(Span(partition, min(wanted), max(wanted) + 1)):
-                    if (letter := wanted.get(message.offset() or 0)) is not None:
-                        yield replace(letter, content=read_dead_letter(message))
+                    if (found := wanted.get(message.offset() or 0)) is not None:
+                        yield replace(found, content=read_dead_letter(message))
 
     def since(self, starts: Mapping[str, Mapping[int, int]]) -> Iterator[Letter]:
         """Dead letters from these offsets on, by topic and partition, with their values."""

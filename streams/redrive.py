@@ -51,7 +51,7 @@ class Redriver:
 
     Args:
         log: the dead letters and their marks.
-        sender: produces; not needed for ``plan``.
+        sender: produces.
         clock: epoch seconds.
         pause: waits so many seconds.
     """
@@ -82,12 +82,6 @@ class Redriver:
             with ExitStack() as stack:
                 topics = open_all(self._log.open_reader, sorted({letter.source.name for letter in chunk}), stack)
                 yield from self._chunk(chunk, asked, topics)
-
-    def plan(self, letters: Sequence[Letter], asked: Asked) -> Iterator[Redriven]:
-        """What ``redrive`` would do; nothing is written."""
-        for letter in self._log.with_values(letters):
-            refused = refusal(letter, asked)
-            yield Redriven(letter, "refused" if refused else "possible", detail=refused or expected(letter, asked))
 
     def _chunks(self, letters: Sequence[Letter]) -> Iterator[list[Letter]]:
         chunk: list[Letter] = []
@@ -165,6 +159,13 @@ class Redriver:
             to_offset=offset,
             corrected=letter.mark.corrected if found and letter.mark is not None else asked.corrected is not None,
         )
+
+
+def plan(log: DeadLetters, letters: Sequence[Letter], asked: Asked) -> Iterator[Redriven]:
+    """What ``Redriver.redrive`` would do; nothing is written."""
+    for letter in log.with_values(letters):
+        refused = refusal(letter, asked)
+        yield Redriven(letter, "refused" if refused else "possible", detail=refused or expected(letter, asked))
 
 
 def mark_of(letter: Letter, state: Literal["redriving", "redriven", "dropped"], at: int, why: str = "") -> DeadLetterMark:
