@@ -50,9 +50,10 @@ def list_command(state: str, as_json: bool, data: str | None, **chosen: Any) -> 
     listing = listed(log)
     wanted = UNDONE if state == "open" else STATES if state == "all" else (state,)
     found = Filter(**chosen).of([letter for letter in listing.letters if letter.state in wanted])
-    counts: Counter[str] = Counter(letter.state for letter in listing.letters)
+    states = Counter(letter.state for letter in listing.letters)
+    counts: dict[str, int] = {name: states[name] for name in STATES}
     if as_json:
-        print_json({"dead_letters": [letter_of(one) for one in found], "counts": {name: counts[name] for name in STATES}})
+        print_json({"dead_letters": [letter_of(one) for one in found], "counts": counts})
     else:
         show_list(found, counts)
 

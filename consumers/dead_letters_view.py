@@ -17,6 +17,7 @@ from streams.redrive import Asked, Redriven, plan
 from streams.redrive_outcome import Followed
 
 ROWS = 50
+WIDTH = 200
 VALUE_SHOWN = 4_000
 DONE = ("redriven", "possible", "handled")
 """Outcomes of which nothing more need be said: exit status 0."""
@@ -110,7 +111,9 @@ def show_list(letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("id", "state", "reason", "stage", "of", "tries", "failed last", "detail", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for name in ("id", "state", "reason", "stage", "of", "tries", "failed last", "detail"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis" if name == "detail" else "fold")
     for letter in letters[:ROWS]:
         content, failure = letter.content, letter.content.failure
         table.add_row(
@@ -121,10 +124,10 @@ def show_list(letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
             shown(" ".join(letter.ids.get(name, "") for name in ("user_id", "note_id")).strip()),
             str(content.attempts),
             _moment(content.last_failed_at),
-            Text(shown(" ".join(filter(None, (failure.field, failure.detail)))), overflow="ellipsis", no_wrap=True),
+            Text(shown(" ".join(filter(None, (failure.field, failure.detail))))),
         )
     if letters:
-        console().print(table)
+        _print(table)
     if len(letters) > ROWS:
         click.echo(f"... and {len(letters) - ROWS} more; --limit, --match or --json")
     click.echo(", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items() if count) or "no dead letters")
@@ -173,18 +176,26 @@ def show_told(told: Sequence[Told]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("id", "outcome", "sent to", "detail", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for name in ("id", "outcome", "sent to", "detail"):
+        table.add_column(name, no_wrap=name != "detail", overflow="fold")
     for one in told[:ROWS]:
         place = f"{one.to.topic}/{one.to.partition}/{one.to.offset}" if one.to is not None else ""
         detail = one.detail + (f" (now {one.failed_as[0].id.shown})" if one.failed_as else "")
         outcome = Text(one.outcome.replace("_", " "), style=COLORS.get(one.outcome, "yellow"))
         table.add_row(one.letter.id.shown, outcome, place, Text(shown(detail)))
     if told:
-        console().print(table)
+        _print(table)
     if len(told) > ROWS:
         click.echo(f"... and {len(told) - ROWS} more; --json has them all")
     counts = Counter(one.outcome.replace("_", " ") for one in told)
     click.echo(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no dead letters are meant")
+
+
+def _print(table: Any) -> None:
+    """A table with ids that have to be copied whole: into a pipe in full width."""
+    out = console()
+    out.print(table, width=None if out.is_terminal else WIDTH, crop=False)
 
 
 def _to(letter: Letter) -> Coordinates | None:
@@ -195,9 +206,10 @@ def _to(letter: Letter) -> Coordinates | None:
 
 
 def _shown_id(full: str) -> str | None:
-    """``topic@topic id/partition/offset`` as people type it."""
-    topic, at, rest = full.partition("@")
-    return f"{topic}/{rest.partition('/')[2]}" if at else None
+    """``topic@topic id/partition/offset`` as people type it; a topic's id may have slashes."""
+    source, _, place = full.rpartition("/")
+    source, _, partition = source.rpartition("/")
+    return f"{source.partition('@')[0]}/{partition}/{place}" if full else None
 
 
 def _bytes(value: bytes | None) -> dict[str, str] | None:
