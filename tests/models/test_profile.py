@@ -354,6 +354,27 @@ def test_an_undo_and_a_later_like_are_honoured_when_the_first_like_is_sent_again
     assert list(open_profile(liked_twice, EXACT).notes) == ["n1", "late"]
 
 
+def test_an_action_sent_again_by_its_producer_counts_once_with_the_copy_of_a_redrive() -> None:
+    """The producer's record is appended to the tail like any other, and found out when the tail is settled."""
+    rules, tags = rules_of(EXACT), packed(TAGS | {"late": ["slow"]})
+    record, first = ProfileRecord(), event("late", "click")
+    assert len(apply_events(record, [first, event("n1", "click", START + 25 * HOUR, 1)], packed(TAGS), rules).given_up) == 1
+    apply_events(record, [event("late", "click", offset=2, event_id="e0.0")], tags, rules)
+    assert record.tail
+    apply_events(record, [event("n1", "comment", START + 25 * HOUR, offset) for offset in range(3, 400)], tags, rules)
+    apply_events(record, [redriven(first, 400)], tags, rules)
+    assert read(record, {}, START)["slow"] == 1.0
+
+
+def test_an_action_sent_again_keeps_its_place_in_the_history() -> None:
+    rules, tags = rules_of(EXACT), packed(TAGS | {"late": ["slow"]})
+    record, first = ProfileRecord(), event("late", "click")
+    apply_events(record, [first, event("n1", "click", START + 25 * HOUR, 1)], packed(TAGS), rules)
+    apply_events(record, [redriven(first, 2)], tags, rules)
+    history = history_at(open_profile(record, EXACT), START + 26 * HOUR, EXACT, lambda _note: None)
+    assert [one.note_id for one in history] == ["n1", "late"]
+
+
 def test_what_is_sent_again_too_early_waits_and_is_given_up_again() -> None:
     rules, tags = rules_of(EXACT), packed(TAGS | {"late": ["slow"]})
     record, first = ProfileRecord(), event("late", "click")
