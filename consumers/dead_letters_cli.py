@@ -99,7 +99,8 @@ def redrive(letter_ids: tuple[str, ...], file: BinaryIO | None, wait: float | No
     """Send events again to the topic where they failed: key, value and headers untouched, attempts counted on.
 
     Stages before the one that failed are not repeated, and an event is applied once however often it is sent. What fails again is a new
-    dead letter; nothing is sent again by itself. Exit status 1 when something was refused, failed again or was not read in time.
+    dead letter; nothing is sent again by itself. Exit status 1 when something was refused, failed again, waits for its note's tags again or
+    was not read in time.
 
     Example: tagstream dead-letters redrive --reason poison --stage tag-notes --yes --wait 60
     """
