@@ -112,8 +112,9 @@ def show_list(letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
     from rich.text import Text
 
     table = Table(box=None, header_style="bold")
-    for name in ("id", "state", "reason", "stage", "of", "tries", "failed last", "detail"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis" if name == "detail" else "fold")
+    table.add_column("id", no_wrap=True, min_width=max((len(letter.id.shown) for letter in letters[:ROWS]), default=0))
+    for name in ("state", "reason", "stage", "of", "tries", "failed last", "detail"):
+        table.add_column(name, no_wrap=True)
     for letter in letters[:ROWS]:
         content, failure = letter.content, letter.content.failure
         table.add_row(
@@ -177,8 +178,9 @@ def show_told(told: Sequence[Told]) -> None:
     from rich.text import Text
 
     table = Table(box=None, header_style="bold")
-    for name in ("id", "outcome", "sent to", "detail"):
-        table.add_column(name, no_wrap=name != "detail", overflow="fold")
+    table.add_column("id", no_wrap=True, min_width=max((len(one.letter.id.shown) for one in told[:ROWS]), default=0))
+    for name in ("outcome", "sent to", "detail"):
+        table.add_column(name, overflow="fold")
     for one in told[:ROWS]:
         place = f"{one.to.topic}/{one.to.partition}/{one.to.offset}" if one.to is not None else ""
         detail = one.detail + (f" (now {one.failed_as[0].id.shown})" if one.failed_as else "")
@@ -193,9 +195,11 @@ def show_told(told: Sequence[Told]) -> None:
 
 
 def _print(table: Any) -> None:
-    """A table with ids that have to be copied whole: into a pipe in full width."""
+    """A table; into a pipe in full width."""
+    from rich.console import Console
+
     out = console()
-    out.print(table, width=None if out.is_terminal else WIDTH, crop=False)
+    (out if out.is_terminal else Console(highlight=False, width=WIDTH)).print(table)
 
 
 def _to(letter: Letter) -> Coordinates | None:
