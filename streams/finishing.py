@@ -83,7 +83,7 @@ class Finisher(Generic[E]):
         if in_a_row >= self._limits.dead_letters_in_a_row:
             raise DeadLettersExhausted(
                 f"{self._job.name}: {in_a_row} events in a row could not be processed; the job stops before it empties its topic. "
-                f"Look at {self._job.topic.dead_letters}, mend the cause, start again (limit: TAGSTREAM_DEAD_LETTERS_IN_A_ROW)"
+                "Look at `tagstream dead-letters list`, mend the cause, start again (limit: TAGSTREAM_DEAD_LETTERS_IN_A_ROW)"
             )
 
     def _finish_events(self, events: Gathered) -> None:
