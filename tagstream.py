@@ -13,6 +13,7 @@ COMMANDS = {
     "publish": "streams.cli:publish",
     "consume": "consumers.cli:consume",
     "replay": "consumers.replay_cli:replay_command",
+    "dead-letters": "consumers.dead_letters_cli:dead_letters",
     "note": "consumers.inspect_cli:note",
     "slo": "consumers.slo_cli:slo",
     "canary": "consumers.canary_cli:canary",

@@ -43,7 +43,7 @@ def from_topics(note_id: str, find: Find) -> Inspected:
     """How far a note came that the stores do not know: by the latest that the topics hold of it."""
     events = _decoded(find(NOTE_EVENTS), NoteEvent, note_id)
     tagged = _decoded(find(NOTE_TAGGED), NoteTagged, note_id)
-    letters = [letter for topic in (NOTE_EVENTS, NOTE_TAGGED) for letter in _letters(find(_dead(topic)), note_id)]
+    letters = [letter for topic in (NOTE_EVENTS, NOTE_TAGGED) for letter in _letters(find(topic.dead_letter_topic), note_id)]
     letter = max(letters, key=lambda one: one.timestamp, default=None)
     newest = max((at for at, _ in [*events, *tagged]), default=-1)
     if letter is not None and letter.timestamp >= newest:
@@ -110,10 +110,6 @@ def _names(value: bytes | None, note_id: str) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     return isinstance(document, dict) and document.get("note_id") == note_id
-
-
-def _dead(topic: Topic) -> Topic:
-    return Topic(topic.dead_letters, 1, -1, "delete")
 
 
 def why_not(note_id: str, query: Query, stores: RecallStores, encoder: TagEncoder) -> list[WhyNot]:

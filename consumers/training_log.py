@@ -156,7 +156,8 @@ class TrainingLog:
 
 
 def _stops(walk: Walk, record: ProfileRecord, place: str, batch: LoggedBatch, user_id: str) -> Iterator[tuple[int, Interaction]]:
-    """Walks a reader's actions from one place and stops before each event that is to be logged."""
+    """Walks a reader's actions from one place and stops before each event that is to be logged. One sent again from the dead letters was
+    logged when it came first."""
     actions: Actions = batch.places.get(place, {}).get(user_id, [])
     steps = iter(zip(actions[::3], actions[1::3], actions[2::3], strict=True))
     step, mark = next(steps, None), record.head.applied.get(place, -1)
@@ -166,7 +167,8 @@ def _stops(walk: Walk, record: ProfileRecord, place: str, batch: LoggedBatch, us
                 mark = step[0]
                 walk.step(place, *step)
             step = next(steps, None)
-        if offset > mark and xxhash.xxh3_64_digest(event.event_id.encode()) not in walk.seen:
+        sent_again = (place, offset) in walk.known.redriven
+        if offset > mark and not sent_again and xxhash.xxh3_64_digest(event.event_id.encode()) not in walk.seen:
             yield offset, event
 
 

@@ -12,7 +12,6 @@ from models.profile import rules_of
 from models.profile_batch import Actions, ProfileBatch, pack_notes
 from models.profile_update import GivenUp, Known, apply_actions, pack_append, waiting_in
 from recall.stores import NoteTags, Profiles
-from schemas.codec import VERSION_HEADER, VERSIONS
 from schemas.events import Interaction
 from schemas.records import Headers, Received
 from schemas.settings import Settings
@@ -27,7 +26,7 @@ Places = Mapping[str, Mapping[str, Actions]]
 
 
 class WaitingMessage(Struct, frozen=True):
-    """The record of an action that waited in a profile: its original bytes and coordinates, for its dead letter."""
+    """The record of an action that waited in a profile: its original bytes, headers and coordinates, for its dead letter."""
 
     user_id: str
     given_up: GivenUp
@@ -48,7 +47,7 @@ class WaitingMessage(Struct, frozen=True):
         return self.given_up.action.raw
 
     def headers(self) -> Headers:
-        return [(VERSION_HEADER, str(VERSIONS[Interaction]).encode())]
+        return self.given_up.action.headers
 
     def timestamp(self) -> tuple[int, int]:
         return (1, self.given_up.action.occurred_at)
@@ -80,7 +79,7 @@ class UpdateProfiles:
             batch.add(events)
         with _without_collections():
             tags = self._tags.packed(list(batch.notes))
-            known = Known(tags, pack_notes(batch.notes, tags), batch.originals)
+            known = Known(tags, pack_notes(batch.notes, tags), batch.originals, batch.redriven)
             writes: list[Write] = []
             left = self._append(batch.places, known, writes) if batch.ordered else batch.places
             if left:
@@ -98,6 +97,9 @@ class UpdateProfiles:
             held = self._profiles.heads(list(readers))
             others: dict[str, Actions] = {}
             for user_id, actions in readers.items():
+                if known.redriven and any((place, offset) in known.redriven for offset in actions[::3]):
+                    others[user_id] = actions
+                    continue
                 version, head = held[user_id]
                 packed = pack_append(head, place, actions, known.notes, bare)
                 if packed:

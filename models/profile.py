@@ -14,7 +14,7 @@ stood at its newest action.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 import xxhash
@@ -30,6 +30,9 @@ HISTORY_NOTES = 256
 REPEATED = ("impression", "click", "view", "comment", "share")
 CODES = {"impression": 0, "click": 1, "view": 2, "comment": 3, "share": 4, "like": 5, "favorite": 6, "unlike": 7, "unfavorite": 8}
 LIKE, FAVORITE, UNLIKE, UNFAVORITE = 5, 6, 7, 8
+GiveUpReason = Literal["note_never_tagged", "too_many_pending"]
+GIVE_UP_REASONS = frozenset(get_args(GiveUpReason))
+"""Why an action that waited for its note's tags will not count."""
 
 Fact = tuple[int, int, bytes, list[Any]]
 """An action as a record's tail keeps it: code, occurred_at, hash of the event id, and the note as ``[note_id, packed tags]``, or only

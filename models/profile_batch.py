@@ -1,20 +1,20 @@
 """A batch of interactions as the profile job needs it: by reader, each action as a packed fact. No I/O, no clock.
 
 Records are gathered chunk by chunk while they are polled and let go at once: 200 bytes of an action instead of a thousand of its record, in
-the processor's cache instead of out of it. The original bytes are kept only of actions on notes that are not known, since only such an
-action may have to wait and end as a dead letter.
+the processor's cache instead of out of it. The original bytes and headers are kept only of actions on notes that are not known, since only
+such an action may have to wait and end as a dead letter.
 """
 
 import struct
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import xxhash
 
-from models.profile import CODES, Rules
+from models.profile import CODES, GIVE_UP_REASONS, Rules
 from schemas.events import Interaction
-from schemas.records import Received
+from schemas.records import Headers, Received
 from schemas.writes import PutProfile
 
 HASH_BYTES = 8
@@ -27,6 +27,13 @@ _pack_head = struct.Struct(">3sQ2s8s").pack
 _FACT_HEADS = tuple(bytes((0x94, code, 0xCF)) for code in CODES.values())
 _HASH_HEAD = b"\xc4\x08"
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class Original(NamedTuple):
+    """What a dead letter of an action will need of its record."""
+
+    raw: bytes
+    headers: Headers
 
 
 class ProfileBatch:
@@ -44,8 +51,10 @@ class ProfileBatch:
         self._unknown: set[str] = set()
         self._spans: dict[str, list[int]] = {}
         self.places: dict[str, dict[str, Actions]] = {}
-        self.originals: dict[tuple[str, int], bytes] = {}
-        """Original bytes by place and offset."""
+        self.originals: dict[tuple[str, int], Original] = {}
+        """By place and offset."""
+        self.redriven: set[tuple[str, int]] = set()
+        """Place and offset of actions that were given up before and sent again."""
         self.ordered = True
         """Whether offsets rise within each place, as they do unless something was delivered twice into one batch."""
 
@@ -89,7 +98,9 @@ class ProfileBatch:
                 if note_id not in self._known:
                     unknown.add(note_id)
             if unknown and note in unknown:
-                self.originals[place, offset] = received.message.value() or b""
+                self.originals[place, offset] = Original(received.message.value() or b"", received.message.headers() or [])
+            if received.redriven and received.redriven in GIVE_UP_REASONS:
+                self.redriven.add((place, offset))
             head = _pack_head(_FACT_HEADS[code], event.occurred_at, _HASH_HEAD, hash_of(event.event_id.encode()))
             actions = actions_of(user_id)
             if actions is None:
@@ -102,12 +113,13 @@ class ProfileBatch:
         for place in [place for place in self._spans if int(place.rpartition("/")[2]) in partitions]:
             del self._spans[place], self.places[place]
             self.originals = {at: original for at, original in self.originals.items() if at[0] != place}
+            self.redriven = {at for at in self.redriven if at[0] != place}
 
     def again(self, conflicts: Sequence[PutProfile]) -> "ProfileBatch":
         """The part of the readers whose writes were refused."""
         user_ids = {put.user_id for put in conflicts}
         part = self._empty()
-        part.ordered, part.originals = self.ordered, self.originals
+        part.ordered, part.originals, part.redriven = self.ordered, self.originals, self.redriven
         for place, readers in self.places.items():
             mine = {user_id: actions for user_id, actions in readers.items() if user_id in user_ids}
             if mine:

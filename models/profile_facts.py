@@ -1,12 +1,20 @@
-"""What one action does to a profile, and what becomes of facts that leave a profile's bounds. No I/O, no clock."""
+"""What one action does to a profile, and what becomes of facts that leave a profile's bounds. No I/O, no clock.
+
+An action that is given up leaves the profile as if it had never come, but for its place in ``Profile.given_up``. Its record may be sent
+again from the dead letters, once or more, and a replay reads the original and every copy. So a copy counts only where the profile says that
+the action was given up, and then as if it had been there all the time: an undo since then cancels it, a like since then gives way to it.
+"""
 
 from collections.abc import Sequence
 
-from models.profile import FAVORITE, LIKE, UNFAVORITE, UNLIKE, Fact, Rules, decay, short_hash, unpack_tags, waiting_notes
-from schemas.stored import Profile, Touched
+import xxhash
+
+from models.profile import CODES, FAVORITE, LIKE, UNFAVORITE, UNLIKE, Fact, Rules, decay, short_hash, unpack_tags, waiting_notes
+from schemas.stored import PendingAction, Profile, Touched
 
 STAMPS_KEPT = 16
 FORGOTTEN_KEPT = 20_000
+GIVEN_UP_KEPT = 4_096
 REBASE_HALF_LIVES = 512.0
 
 
@@ -36,6 +44,63 @@ def act(profile: Profile, fact: Fact, rules: Rules) -> bool:
     return True
 
 
+def give_up(profile: Profile) -> PendingAction:
+    """Takes the longest waiting action out of the profile and remembers that it did not count."""
+    action = profile.pending.pop(0)
+    touched = profile.notes[action.note_id]
+    if action.action == "like":
+        touched.liked_at = None
+    elif action.action == "favorite":
+        touched.favorited_at = None
+    else:
+        stamps = list(touched.stamps)
+        stamps.remove(action.occurred_at * 8 + CODES[action.action])
+        touched.stamps = tuple(stamps)
+    profile.given_up[action.event] = _undone_by(action.note_id, action.action)
+    if len(profile.given_up) > GIVEN_UP_KEPT:
+        del profile.given_up[next(iter(profile.given_up))]
+    return action
+
+
+def restore(profile: Profile, fact: Fact, rules: Rules) -> bool:
+    """Applies an action that was given up, at the place that it had among the others; True if it added something to its note."""
+    code, _, event_hash, note = fact
+    note_id, order = note[0], list(profile.notes)
+    touched = profile.notes.get(note_id)
+    if code in (LIKE, FAVORITE):
+        _make_way(profile, note_id, touched, code, event_hash)
+    profile.given_up.pop(event_hash, None)
+    added = act(profile, fact, rules)
+    profile.actions -= 1  # it was counted when it came
+    if touched is not None:
+        profile.notes = {one: profile.notes[one] for one in order}
+    return added
+
+
+def _make_way(profile: Profile, note_id: str, touched: Touched | None, code: int, event_hash: bytes) -> None:
+    """Takes out what came later than a like (or favorite) that was given up, and would have added nothing had it stood."""
+    action = "like" if code == LIKE else "favorite"
+    if touched is not None and code == LIKE:
+        touched.liked_at = touched.like_tags = None
+    elif touched is not None:
+        touched.favorited_at = touched.favorite_tags = None
+    _stop_waiting(profile, note_id, action)
+    same = _undone_by(note_id, action)
+    order = list(profile.given_up)
+    for event in order[order.index(event_hash) + 1 :] if event_hash in order else ():
+        if profile.given_up[event] == same:
+            del profile.given_up[event]
+
+
+def _undone_by(note_id: str, action: str) -> bytes:
+    return xxhash.xxh3_64_digest(f"{action} {note_id}".encode())
+
+
+def _stop_waiting(profile: Profile, note_id: str, action: str) -> None:
+    if profile.pending:
+        profile.pending = [one for one in profile.pending if one.note_id != note_id or one.action != action]
+
+
 def _add(touched: Touched, code: int, at: int, rules: Rules) -> None:
     if code == LIKE:
         touched.liked_at = at
@@ -48,7 +113,7 @@ def _add(touched: Touched, code: int, at: int, rules: Rules) -> None:
 
 
 def _undo(profile: Profile, note_id: str, touched: Touched, code: int) -> None:
-    """Takes back a like or a favorite, waiting or not; without one nothing changes."""
+    """Takes back a like or a favorite, waiting, given up or neither; without one nothing changes."""
     if code == UNLIKE:
         undone = "like"
         touched.liked_at = touched.like_tags = None
@@ -58,8 +123,10 @@ def _undo(profile: Profile, note_id: str, touched: Touched, code: int) -> None:
         touched.favorited_at = touched.favorite_tags = None
     if touched.liked_at is None and touched.favorited_at is None and not touched.stamps:
         touched.tags = None
-    if profile.pending:
-        profile.pending = [one for one in profile.pending if one.note_id != note_id or one.action != undone]
+    _stop_waiting(profile, note_id, undone)
+    if profile.given_up:
+        cancelled = _undone_by(note_id, undone)
+        profile.given_up = {event: by for event, by in profile.given_up.items() if by != cancelled}
 
 
 def keep_newest(touched: Touched, rules: Rules) -> None:

@@ -6,14 +6,13 @@ at every write.
 """
 
 from collections.abc import Mapping, Sequence, Set
-from typing import Literal
 
 import msgspec
 from msgspec import Struct, field
 
-from models.profile import CODES, Fact, Rules, rules_of, waiting_notes
-from models.profile_batch import HASH_BYTES, Actions, pack_facts
-from models.profile_facts import act, keep_newest
+from models.profile import CODES, Fact, GiveUpReason, Rules, rules_of, waiting_notes
+from models.profile_batch import HASH_BYTES, Actions, Original, pack_facts
+from models.profile_facts import act, give_up, keep_newest, restore
 from schemas.settings import Settings
 from schemas.stored import PendingAction, Profile, ProfileHead, ProfileRecord
 
@@ -22,16 +21,16 @@ SOURCES_KEPT = 16
 TAIL_LEAST = 64
 ACTIONS = {code: action for action, code in CODES.items()}
 
-GiveUpReason = Literal["note_never_tagged", "too_many_pending"]
-
 
 class Known(Struct, frozen=True):
-    """What is known while a batch is applied: ``pack_tags`` and ``pack_notes`` by note, original bytes by place and offset. A note without
-    tags is missing from ``tags``; the originals hold at least the actions on such notes."""
+    """What is known while a batch is applied: ``pack_tags`` and ``pack_notes`` by note, originals by place and offset. A note without tags
+    is missing from ``tags``; the originals hold at least the actions on such notes. ``redriven``: place and offset of actions that were
+    given up before and sent again."""
 
     tags: Mapping[str, bytes]
     notes: Mapping[str, bytes]
-    originals: Mapping[tuple[str, int], bytes]
+    originals: Mapping[tuple[str, int], Original]
+    redriven: Set[tuple[str, int]] = frozenset()
 
 
 class GivenUp(Struct, frozen=True):
@@ -67,7 +66,8 @@ def waiting_in(record: ProfileRecord) -> set[str]:
 
 
 def pack_append(head: ProfileHead, place: str, actions: Actions, notes: Mapping[str, bytes], bare: Set[str] = frozenset()) -> bytes | None:
-    """The common case: nothing waits and the tail stays short, so that the rest of the record need not be known. Offsets must rise.
+    """The common case: nothing waits and the tail stays short, so that the rest of the record need not be known. Offsets must rise, and
+    none of the actions is one sent again.
 
     Args:
         notes: ``pack_notes`` of the actions' notes.
@@ -100,8 +100,9 @@ def apply_actions(record: ProfileRecord, place: str, actions: Actions, known: Kn
     if offsets:
         _mark(record.head.applied, place, offsets[-1])
     facts = _unpacked(len(packed), b"".join(packed))
-    if record.head.waiting or any(len(note) < 2 and rules.weights[code] for code, _, _, note in facts):
-        outcome = _apply_waiting(record, place, list(zip(offsets, facts, strict=True)), known, rules)
+    bare = any(len(note) < 2 and rules.weights[code] for code, _, _, note in facts)
+    if record.head.waiting or bare or (known.redriven and any((place, offset) in known.redriven for offset in offsets)):
+        outcome = _apply_one_by_one(record, place, list(zip(offsets, facts, strict=True)), known, rules)
     else:
         outcome = Outcome()
         _append(record, packed, rules)
@@ -150,19 +151,28 @@ class Walk:
         self.take(place, offset, _unpacked(1, head + self.known.notes[note])[0])
 
     def take(self, place: str, offset: int, fact: Fact) -> None:
-        """Applies one action; one seen before changes nothing."""
+        """Applies one action; one that counts already changes nothing, nor does one sent again that was not given up."""
         profile, rules = self.profile, self._rules
         code, at, event_hash, note = fact
+        given_up = event_hash in profile.given_up
+        if not given_up and (place, offset) in self.known.redriven:
+            return
         if not _is_new(event_hash, self.seen):
             return
         if at > profile.newest:
             before = at - rules.pending_ms
             while profile.pending and profile.pending[0].since < before:
-                _give_up(profile, self.seen, "note_never_tagged", self.outcome)
-        if act(profile, fact, rules) and rules.weights[code] and profile.notes[note[0]].tags is None:
+                self._give_up("note_never_tagged")
+        added = (restore if given_up else act)(profile, fact, rules)
+        if added and rules.weights[code] and profile.notes[note[0]].tags is None:
             profile.pending.append(_waiting(place, offset, fact, self.known, profile.newest))
             if len(profile.pending) > rules.max_pending:
-                _give_up(profile, self.seen, "too_many_pending", self.outcome)
+                self._give_up("too_many_pending")
+
+    def _give_up(self, reason: GiveUpReason) -> None:
+        action = give_up(self.profile)
+        self.seen.pop(action.event, None)
+        self.outcome.given_up.append(GivenUp(action, reason))
 
 
 # --- the tail
@@ -193,7 +203,7 @@ def _settled(record: ProfileRecord, rules: Rules) -> Profile:
         seen = _seen(profile)
         for fact in _unpacked(record.head.tail_length, record.tail):
             if _is_new(fact[2], seen):
-                act(profile, fact, rules)
+                (restore if fact[2] in profile.given_up else act)(profile, fact, rules)
         profile.seen = b"".join(seen)
     return profile
 
@@ -222,8 +232,8 @@ def _is_new(event_hash: bytes, seen: dict[bytes, None]) -> bool:
 # --- actions that wait for tags
 
 
-def _apply_waiting(record: ProfileRecord, place: str, facts: Sequence[tuple[int, Fact]], known: Known, rules: Rules) -> Outcome:
-    """Applies actions, each with its offset, one by one to the settled profile; those on a note without tags begin to wait."""
+def _apply_one_by_one(record: ProfileRecord, place: str, facts: Sequence[tuple[int, Fact]], known: Known, rules: Rules) -> Outcome:
+    """Applies actions, each with its offset, to the settled profile; those on a note without tags begin to wait."""
     walk = Walk(record, known, rules)
     for offset, fact in facts:
         walk.take(place, offset, fact)
@@ -238,7 +248,7 @@ def _waiting(place: str, offset: int, fact: Fact, known: Known, since: int) -> P
     original = known.originals.get((place, offset))
     if original is None:
         raise RuntimeError(f"the record of note {note[0]!r} is gone from the store; the job must start again to read its actions anew")
-    return PendingAction(note[0], ACTIONS[code], at, source, int(partition), offset, original, event_hash, since)
+    return PendingAction(note[0], ACTIONS[code], at, source, int(partition), offset, original.raw, event_hash, since, original.headers)
 
 
 def _resolve(profile: Profile, tags: Mapping[str, bytes], rules: Rules) -> bool:
@@ -256,19 +266,3 @@ def _resolve(profile: Profile, tags: Mapping[str, bytes], rules: Rules) -> bool:
     resolved = len(waiting) < len(profile.pending)
     profile.pending = waiting
     return resolved
-
-
-def _give_up(profile: Profile, seen: dict[bytes, None], reason: GiveUpReason, outcome: Outcome) -> None:
-    """Takes the longest waiting action out of the profile as if it had never come, so that its dead letter can be sent again later."""
-    action = profile.pending.pop(0)
-    touched = profile.notes[action.note_id]
-    if action.action == "like":
-        touched.liked_at = None
-    elif action.action == "favorite":
-        touched.favorited_at = None
-    else:
-        stamps = list(touched.stamps)
-        stamps.remove(action.occurred_at * 8 + CODES[action.action])
-        touched.stamps = tuple(stamps)
-    outcome.given_up.append(GivenUp(action, reason))
-    seen.pop(action.event, None)

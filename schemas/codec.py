@@ -10,11 +10,21 @@ from typing import Any, TypeVar
 import msgspec
 
 from schemas.errors import InvalidEvent
-from schemas.events import EVENT_MAX_BYTES, ID_MAX_BYTES, TEXT_MAX_BYTES, Event, Interaction, NoteEvent, NoteTagged, TrainingExample
+from schemas.events import (
+    EVENT_MAX_BYTES,
+    ID_MAX_BYTES,
+    TEXT_MAX_BYTES,
+    DeadLetterMark,
+    Event,
+    Interaction,
+    NoteEvent,
+    NoteTagged,
+    TrainingExample,
+)
 from schemas.records import Headers
 
 VERSION_HEADER = "tagstream-version"
-VERSIONS: dict[type[Any], int] = {NoteEvent: 1, Interaction: 1, NoteTagged: 1, TrainingExample: 1}
+VERSIONS: dict[type[Any], int] = {NoteEvent: 1, Interaction: 1, NoteTagged: 1, TrainingExample: 1, DeadLetterMark: 1}
 _IDS = ("note_id", "user_id", "author_id", "event_id")
 _AT = re.compile(r" - at `(?P<path>[^`]+)`$")
 _NAMED = re.compile(r"required field `(?P<name>[^`]+)`")

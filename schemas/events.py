@@ -141,4 +141,25 @@ class TrainingExample(Struct, frozen=True, kw_only=True):
     tags_at: Millis | None = None
 
 
-Event = NoteEvent | Interaction | NoteTagged | TrainingExample
+class DeadLetterMark(Struct, frozen=True, kw_only=True):
+    """What was done with a dead letter (topic dead-letter-marks, key ``letter``, compacted); the letter itself stays as it is.
+
+    ``letter``: topic as in ``topics.source_id``, partition and offset of the dead letter, joined by slashes. ``reason`` and ``attempts``
+    are the letter's. ``to_topic`` (as in ``letter``), ``to_partition``, ``to_offset``: where it was sent again; while ``state`` is
+    ``redriving``, the place at or after which the copy is, if it was sent. ``corrected``: with another value than its own. ``why``: an
+    operator's words.
+    """
+
+    letter: Annotated[str, Meta(min_length=1)]
+    state: Literal["redriving", "redriven", "dropped"]
+    at: Millis
+    reason: str
+    attempts: Annotated[int, Meta(ge=1)]
+    to_topic: str | None = None
+    to_partition: Annotated[int, Meta(ge=0)] | None = None
+    to_offset: Annotated[int, Meta(ge=0)] | None = None
+    corrected: bool = False
+    why: str = ""
+
+
+Event = NoteEvent | Interaction | NoteTagged | TrainingExample | DeadLetterMark

@@ -10,7 +10,13 @@ from schemas.codec import VERSION_HEADER, VERSIONS
 from schemas.events import EVENT_MAX_BYTES, Event
 from schemas.topics import LOGS, SOURCES, Topic
 
-KEYS = {"note-events": "note_id", "note-tagged": "note_id", "interactions": "user_id", "training-examples": "user_id"}
+KEYS = {
+    "note-events": "note_id",
+    "note-tagged": "note_id",
+    "interactions": "user_id",
+    "training-examples": "user_id",
+    "dead-letter-marks": "letter",
+}
 
 
 def documents() -> dict[str, str]:

@@ -21,10 +21,12 @@ class Message(Protocol):
 
 
 class Received(Struct, Generic[E], frozen=True, gc=False):
-    """A decoded event with its coordinates. ``source`` is the topic's identity (``topics.source_id``): a recreated topic is new."""
+    """A decoded event with its coordinates. ``source`` is the topic's identity (``topics.source_id``): a recreated topic is new.
+    ``redriven``: of a record that was sent again from the dead letters as it was, the reason why it was there; empty for any other."""
 
     event: E
     source: str
     partition: int
     offset: int
     message: Message
+    redriven: str = ""

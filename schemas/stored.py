@@ -38,8 +38,9 @@ class NoteRecord(Struct, array_like=True, omit_defaults=False):
 
 
 class PendingAction(Struct, array_like=True, gc=False):
-    """An action that will count once its note has tags. ``raw`` and the coordinates are the original event's, for the dead letter if it
-    never counts. ``event``: hash of its event id, as in ``Profile.seen``; ``since``: the reader's stream time when it began to wait.
+    """An action that will count once its note has tags. ``raw``, ``headers`` and the coordinates are the original event's, for the dead
+    letter if it never counts. ``event``: hash of its event id, as in ``Profile.seen``; ``since``: the reader's stream time when it began to
+    wait.
     """
 
     note_id: str
@@ -51,6 +52,7 @@ class PendingAction(Struct, array_like=True, gc=False):
     raw: bytes
     event: bytes
     since: int
+    headers: list[tuple[str, bytes | None]] = field(default_factory=list)
 
 
 class Touched(Struct, array_like=True, gc=False):
@@ -78,7 +80,8 @@ class Profile(Struct, array_like=True, gc=False):
 
     ``newest``: latest ``occurred_at``, the reader's stream time. ``seen``: 8-byte hashes of the last 256 event ids, oldest first. What
     falls out of ``notes`` leaves its score in ``residue`` (units relative to ``landmark``, newest part at ``residue_at``) and a 4-byte hash
-    in ``forgotten``.
+    in ``forgotten``. ``given_up``: hashes of the last 4,096 event ids whose action waited in vain, oldest first, each with what an undo
+    would find it by.
     """
 
     newest: int = 0
@@ -91,6 +94,7 @@ class Profile(Struct, array_like=True, gc=False):
     residue_at: int = 0
     forgotten_notes: int = 0
     forgotten: bytes = b""
+    given_up: dict[bytes, bytes] = field(default_factory=dict)
 
 
 class ProfileHead(Struct, array_like=True, gc=False):

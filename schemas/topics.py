@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from schemas.events import EVENT_MAX_BYTES, Event, Interaction, NoteEvent, NoteTagged, TrainingExample
+from schemas.events import EVENT_MAX_BYTES, DeadLetterMark, Event, Interaction, NoteEvent, NoteTagged, TrainingExample
 
 DAY_MS = 86_400_000
 
@@ -22,6 +22,11 @@ class Topic(Struct, frozen=True):
         """Name of the topic that takes what could not be processed."""
         return f"{self.name}-dead-letters"
 
+    @property
+    def dead_letter_topic(self) -> "Topic":
+        """That topic."""
+        return Topic(self.dead_letters, 1, -1, "delete", None, self.max_message_bytes + 65_536)
+
     def within(self, namespace: str) -> "Topic":
         """The same topic under a namespace; the empty namespace changes nothing."""
         name = f"{namespace}.{self.name}" if namespace else self.name
@@ -32,16 +37,16 @@ NOTE_EVENTS = Topic("note-events", 6, -1, "delete", NoteEvent)
 NOTE_TAGGED = Topic("note-tagged", 6, -1, "delete", NoteTagged)
 INTERACTIONS = Topic("interactions", 6, 30 * DAY_MS, "delete", Interaction)
 TRAINING_EXAMPLES = Topic("training-examples", 6, 90 * DAY_MS, "delete", TrainingExample)
+DEAD_LETTER_MARKS = Topic("dead-letter-marks", 1, -1, "compact", DeadLetterMark)
 SOURCES = (NOTE_EVENTS, NOTE_TAGGED, INTERACTIONS)
-LOGS = (TRAINING_EXAMPLES,)
+LOGS = (TRAINING_EXAMPLES, DEAD_LETTER_MARKS)
 """Topics that no job consumes, so that nothing of them can become a dead letter."""
 
 
 def all_topics(namespace: str = "") -> list[Topic]:
     """Every topic the system uses: sources, logs, then the dead-letter topics of the sources."""
     sources = [topic.within(namespace) for topic in SOURCES]
-    dead = [Topic(topic.dead_letters, 1, -1, "delete", None, topic.max_message_bytes + 65_536) for topic in sources]
-    return sources + [topic.within(namespace) for topic in LOGS] + dead
+    return sources + [topic.within(namespace) for topic in LOGS] + [topic.dead_letter_topic for topic in sources]
 
 
 def source_id(topic: str, topic_uuid: str) -> str:

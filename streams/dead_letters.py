@@ -11,6 +11,10 @@
 | ``tagstream-dl-first-failed-at``, ``tagstream-dl-last-failed-at`` | epoch ms |
 | ``tagstream-dl-attempts`` | how often it failed; an event sent again from the dead letters goes on counting |
 | ``tagstream-dl-no-value``, ``tagstream-dl-no-key`` | present when the original had none |
+| ``tagstream-dl-redrive-of`` | the dead letter whose event was sent again and failed again: topic@topic id/partition/offset |
+
+An event that is sent again carries, beside its own headers, ``first-failed-at``, ``attempts`` and ``redrive-of`` for the dead letter that
+it may become again, and ``reason``, unless its value was corrected.
 """
 
 import time
@@ -54,6 +58,7 @@ class DeadLetter(Struct, frozen=True):
     first_failed_at: int
     last_failed_at: int
     attempts: int
+    redrive_of: str = ""
 
 
 def dead_letter_headers(message: Message, failure: Failure, now: Callable[[], float] = time.time) -> Headers:
@@ -79,6 +84,8 @@ def dead_letter_headers(message: Message, failure: Failure, now: Callable[[], fl
         "last-failed-at": str(failed_at).encode(),
         "attempts": str(_told(earlier.get("attempts")) + 1).encode(),
     }
+    if sent_from := earlier.get("redrive-of"):
+        told["redrive-of"] = sent_from
     if message.value() is None:
         told["no-value"] = b"1"
     if message.key() is None:
@@ -96,7 +103,7 @@ def read_dead_letter(message: Message) -> DeadLetter:
     original: Headers = []
     for name, value in message.headers() or []:
         if name.startswith(PREFIX):
-            told[name[len(PREFIX) :]] = (value or b"").decode()
+            told[name[len(PREFIX) :]] = (value or b"").decode(errors="replace")
         else:
             original.append((name, value))
     try:
@@ -110,9 +117,42 @@ def read_dead_letter(message: Message) -> DeadLetter:
             first_failed_at=int(told["first-failed-at"]),
             last_failed_at=int(told["last-failed-at"]),
             attempts=int(told["attempts"]),
+            redrive_of=told.get("redrive-of", ""),
         )
-    except (KeyError, msgspec.DecodeError) as error:
+    except (KeyError, ValueError, msgspec.DecodeError) as error:
         raise ValueError(f"not a dead letter: {error}") from None
+
+
+def redrive_headers(letter: DeadLetter, letter_id: str, *, corrected: bool) -> Headers:
+    """Headers under which the event of a dead letter is sent again.
+
+    Args:
+        letter_id: which dead letter it is, for ``redrive-of``.
+        corrected: its value is another one now, so that what a job knows of the event need not hold for it.
+    """
+    told = {
+        "first-failed-at": str(letter.first_failed_at),
+        "attempts": str(letter.attempts),
+        "redrive-of": letter_id,
+    }
+    if not corrected:
+        told["reason"] = letter.failure.reason
+    return letter.headers + [(PREFIX + name, value.encode()) for name, value in told.items()]
+
+
+def sent_again_from(headers: Headers | None) -> str:
+    """The dead letter that a record was sent again from; empty for any other record."""
+    return _header(headers, "redrive-of")
+
+
+def redriven_reason(headers: Headers | None) -> str:
+    """Why a record that was sent again as it was had been a dead letter; empty for any other record."""
+    return _header(headers, "reason")
+
+
+def _header(headers: Headers | None, name: str) -> str:
+    wanted = PREFIX + name
+    return next(((value or b"").decode(errors="replace") for found, value in headers or () if found == wanted), "")
 
 
 def _told(told: bytes | None) -> int:

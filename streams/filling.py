@@ -11,6 +11,7 @@ from schemas.errors import InvalidEvent
 from schemas.events import Event
 from schemas.records import Message, Received
 from schemas.writes import PutProfile
+from streams.dead_letters import redriven_reason
 from streams.roles import Gathered
 
 E = TypeVar("E", bound=Event)
@@ -99,6 +100,7 @@ class Filling(Generic[E]):
         self._batch.last.update(last)
 
     def _add_one_by_one(self, chunk: Sequence[Message], source: str) -> None:
+        """A chunk with a record sent again always comes here, because of its headers."""
         batch, decode = self._batch, self._decode
         for message in chunk:
             try:
@@ -108,4 +110,4 @@ class Filling(Generic[E]):
                 continue
             partition, offset = message.partition(), message.offset()
             assert partition is not None and offset is not None
-            batch.events.add([Received(event, source, partition, offset, message)])
+            batch.events.add([Received(event, source, partition, offset, message, redriven_reason(message.headers()))])

@@ -2,7 +2,8 @@
 
 Runs in the engine's worker thread, so that the poll loop can keep the group membership meanwhile. Order of effects: dead letters
 and publishes, flushed; then the stores; the commit is the engine's. After a ``Transient`` only the step that raised it is done again;
-``handle`` runs again only for events whose write lost a compare-and-set, or in halves to find a poison item.
+``handle`` runs again only for events whose write lost a compare-and-set, or in halves to find a poison item. An event that was sent again
+from the dead letters and fails again does not count towards the dead letters in a row that stop a job: nobody's topic is being emptied.
 """
 
 import logging
@@ -17,7 +18,7 @@ from schemas.errors import DeadLettersExhausted, InvalidEvent, PoisonBatch, Tran
 from schemas.events import Event
 from schemas.records import Headers, Message
 from schemas.writes import GiveUp, Publish, PutProfile, Skip, Write
-from streams.dead_letters import Failure, dead_letter_headers
+from streams.dead_letters import Failure, dead_letter_headers, sent_again_from
 from streams.filling import Batch, Events
 from streams.jobs import Counts, Job, Limits, PublishFailed, Stop
 from streams.metrics import Metrics
@@ -64,8 +65,9 @@ class Finisher(Generic[E]):
         for refused in batch.refused:
             if refused.after > seen:
                 self._refused_in_a_row, seen = 0, refused.after
-            self._refused_in_a_row += 1
-            self._check_in_a_row()
+            if not sent_again_from(refused.message.headers()):
+                self._refused_in_a_row += 1
+                self._check_in_a_row()
             self._bury(refused.message, Failure("invalid_event", refused.error.reason, f"{self._job.name}/decode", refused.error.field))
         if len(batch.events) > seen:
             self._refused_in_a_row = 0
@@ -81,7 +83,7 @@ class Finisher(Generic[E]):
         if in_a_row >= self._limits.dead_letters_in_a_row:
             raise DeadLettersExhausted(
                 f"{self._job.name}: {in_a_row} events in a row could not be processed; the job stops before it empties its topic. "
-                f"Look at {self._job.topic.dead_letters}, mend the cause, start again (limit: TAGSTREAM_DEAD_LETTERS_IN_A_ROW)"
+                "Look at `tagstream dead-letters list`, mend the cause, start again (limit: TAGSTREAM_DEAD_LETTERS_IN_A_ROW)"
             )
 
     def _finish_events(self, events: Gathered) -> None:
@@ -97,8 +99,9 @@ class Finisher(Generic[E]):
                 self._finish_events(Events(events[:middle]))
                 self._finish_events(Events(events[middle:]))
                 return
-            self._poison_in_a_row += 1
-            self._check_in_a_row()
+            if not sent_again_from(events[0].message.headers()):
+                self._poison_in_a_row += 1
+                self._check_in_a_row()
             field = error.field if isinstance(error, InvalidEvent) else ""
             self._bury(events[0].message, Failure("poison", str(error), self._job.name, field))
             self._flush()

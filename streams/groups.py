@@ -28,6 +28,15 @@ def assigned(settings: Settings, job: str) -> bool:
     return any(member.assignment and member.assignment.topic_partitions for member in members)
 
 
+def next_offsets(settings: Settings, job: str, topic: str) -> dict[str, dict[int, int]]:
+    """Next offsets by group of the job and partition, of the groups that have members; where none has, of all."""
+    groups = group_ids(settings, job)
+    admin = admin_client(settings)
+    present = members(admin, groups)
+    numbers = partitions_of(admin, topic) if groups else []
+    return {group: committed(admin, group, topic, numbers) for group in [one for one in groups if present[one]] or groups}
+
+
 def behind(settings: Settings, job: str, topic: str, bundle: str = "") -> int:
     """Records of the topic that the job has not committed yet, of the furthest behind of its groups; with ``bundle`` of that one's."""
     admin = admin_client(settings)

@@ -9,14 +9,14 @@ import threading
 import uuid
 import zlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 
 from schemas.errors import InvalidEvent, MissingPrerequisite
 from schemas.records import Headers
 from schemas.topics import Topic, source_id
-from streams.roles import Listener
+from streams.roles import Listener, Outgoing, Span
 
 TIMESTAMP_CREATE_TIME = 1
 
@@ -177,6 +177,43 @@ class MemoryPublisher:
 
     def close(self) -> None:
         self._queued.clear()
+
+
+class MemorySender:
+    """``Sender`` into a ``MemoryLog``."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    def send(self, records: Sequence[Outgoing]) -> list[int | str]:
+        return [self._send(one) for one in records]
+
+    def _send(self, one: Outgoing) -> int | str:
+        size = len(one.key or b"") + len(one.value or b"")
+        limit = self._log.topic(one.topic).max_message_bytes
+        if size > limit:
+            return f"{size} bytes; topic {one.topic} takes {limit}"
+        return self._log.append(one.topic, one.value, one.key, headers=one.headers, partition=one.partition).offset()
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryReader:
+    """``Reader`` of a topic in a ``MemoryLog``."""
+
+    def __init__(self, log: MemoryLog, topic: str) -> None:
+        self._log = log
+        self.topic = topic
+        self.topic_uuid = log.topic(topic).topic_id
+
+    def spans(self, since_ms: int | None = None) -> list[Span]:
+        assert since_ms is None, "the twin has no time"
+        return [Span(number, part.low, part.end) for number, part in enumerate(self._log.topic(self.topic).partitions)]
+
+    def read(self, span: Span) -> Iterator[MemoryMessage]:
+        part = self._log.topic(self.topic).partitions[span.partition]
+        yield from part.records[max(0, span.start - part.low) : max(0, span.end - part.low)]
 
 
 class MemorySource:

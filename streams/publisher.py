@@ -13,6 +13,15 @@ from streams.jobs import PublishFailed
 log = logging.getLogger(__name__)
 RECORD_MAX_BYTES = max(topic.max_message_bytes for topic in all_topics())
 QUEUE_FULL_S = 10.0
+RELIABLE: dict[str, Any] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "compression.type": "lz4",
+    "message.timeout.ms": 0,
+    "message.max.bytes": RECORD_MAX_BYTES,
+    "queue.buffering.max.messages": 100_000,
+    "queue.buffering.max.kbytes": 131_072,
+}
 
 
 class KafkaPublisher:
@@ -22,17 +31,7 @@ class KafkaPublisher:
     def __init__(self, settings: Settings, *, linger_ms: float = 5.0, **properties: Any) -> None:
         from confluent_kafka import Producer
 
-        config = {
-            "enable.idempotence": True,
-            "acks": "all",
-            "compression.type": "lz4",
-            "linger.ms": linger_ms,
-            "message.timeout.ms": 0,
-            "message.max.bytes": RECORD_MAX_BYTES,
-            "queue.buffering.max.messages": 100_000,
-            "queue.buffering.max.kbytes": 131_072,
-        }
-        self._producer = Producer(client_config(settings) | config | properties)
+        self._producer = Producer(client_config(settings) | RELIABLE | {"linger.ms": linger_ms} | properties)
         self._refused: list[tuple[str, str]] = []
         self._too_large = 0
 

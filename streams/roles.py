@@ -1,12 +1,20 @@
 """What the engine needs from the outside: a source of records, a publisher, stores. Each has a Kafka form and an in-memory twin."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct, field
 
 from schemas.records import Headers, Message, Received
 from schemas.writes import PutProfile
+
+
+class Span(NamedTuple):
+    """Offsets of one partition: ``start`` up to, and without, ``end``."""
+
+    partition: int
+    start: int
+    end: int
 
 
 class Applied(Struct, frozen=True):
@@ -77,6 +85,48 @@ class Publisher(Protocol):
     def close(self) -> None:
         """Drops what is still queued and frees the connection; flush first to keep it."""
         ...
+
+
+class Reader(Protocol):
+    """Reads a topic as data, outside of any consumer group."""
+
+    @property
+    def topic(self) -> str: ...
+
+    @property
+    def topic_uuid(self) -> str: ...
+
+    def spans(self, since_ms: int | None = None) -> Sequence[Span]:
+        """What every partition holds now."""
+        ...
+
+    def read(self, span: Span) -> Iterator[Message]:
+        """The records of a span, in order."""
+        ...
+
+
+class Outgoing(Struct, frozen=True):
+    """A record for one partition of a topic."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Sender(Protocol):
+    """Produces records to the partitions they name and tells where each is."""
+
+    def send(self, records: Sequence[Outgoing]) -> list[int | str]:
+        """Returns when each is acknowledged or refused: its offset, or why no broker will take it.
+
+        Raises:
+            Transient: some are neither in reasonable time; they may still arrive.
+        """
+        ...
+
+    def close(self) -> None: ...
 
 
 class Listener(Protocol):

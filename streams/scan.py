@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
@@ -11,7 +11,9 @@ from schemas.errors import MissingPrerequisite, Transient
 from schemas.records import Message
 from schemas.settings import Settings
 from streams.client import ASK_S, admin_client, client_config, topic_uuid
+from streams.roles import Span
 
+__all__ = ["Found", "Span", "SpanReader", "find", "span_reader"]
 CHUNK = 1000
 SILENCE_S = 30.0
 CONFIG = {"group.id": "tagstream-scan", "enable.auto.commit": False, "auto.offset.reset": "earliest", "enable.partition.eof": True}
@@ -113,16 +115,8 @@ def _read(consumer: Any, ends: dict[int, int], complete: bool, matching: Callabl
     return Found(found, scanned, complete)
 
 
-class Span(NamedTuple):
-    """Offsets of one partition: ``start`` up to, and without, ``end``."""
-
-    partition: int
-    start: int
-    end: int
-
-
 class SpanReader:
-    """Reads spans of a topic's partitions."""
+    """Reads spans of a topic's partitions (``Reader`` on Kafka)."""
 
     def __init__(self, settings: Settings, topic: str, consumer: Any) -> None:
         self.topic = topic

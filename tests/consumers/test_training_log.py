@@ -152,6 +152,16 @@ def test_an_event_id_sent_twice_is_one_example() -> None:
     assert [one.offset for one in logged(rig.run(first, twice))] == [0]
 
 
+def test_an_action_sent_again_after_it_was_given_up_is_no_second_example() -> None:
+    rig = LogRig(replace(ALL, profile_max_pending=1))
+    first = received("u", "bare", "like", 0)
+    assert len(logged(rig.run(first, received("u", "bare2", "like", 1, at=2_000)))) == 2
+    put_tags(rig.notes, "bare", "x")
+    copy = replace(first, offset=2, redriven="too_many_pending")
+    found = logged(rig.run(copy, received("u", "n1", "click", 3, at=3_000)))
+    assert [(one.offset, dict(zip(one.profile_tags, one.profile_scores, strict=True)).get("x", 0.0) > 1.9) for one in found] == [(3, True)]
+
+
 def test_what_waits_or_is_given_up_does_not_stop_the_log() -> None:
     rig = LogRig(replace(ALL, profile_max_pending=1))
     writes = rig.run(

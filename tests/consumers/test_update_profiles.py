@@ -22,11 +22,13 @@ from streams.memory import MemoryMessage
 
 EXACT = Settings(profile_max_tags=0)
 HOUR = 3_600_000
+HEADERS = [("own", b"\xff"), ("own", None)]
 
 
 def received(user: str, note: str, action: Action, offset: int, at: int = 1_000, partition: int = 0) -> Received[Interaction]:
     event = Interaction(event_id=f"e{partition}.{offset}", user_id=user, note_id=note, action=action, occurred_at=at)
-    message = MemoryMessage(topic="interactions", partition=partition, offset=offset, value=msgspec.json.encode(event), key=user.encode())
+    value = msgspec.json.encode(event)
+    message = MemoryMessage(topic="interactions", partition=partition, offset=offset, value=value, key=user.encode(), headers=HEADERS)
     return Received(event, "interactions@t", partition, offset, message)
 
 
@@ -127,6 +129,48 @@ def test_what_waited_too_long_becomes_a_dead_letter_with_its_own_bytes_and_coord
     assert (given_up.reason, message.value(), message.key()) == ("note_never_tagged", lost.message.value(), b"u1")
     assert (message.topic(), message.partition(), message.offset(), message.timestamp()) == ("interactions", 3, 7, (1, 1_000))
     assert decoder(Interaction)(message.value(), message.headers()) == lost.event
+    assert message.headers() == HEADERS
+
+
+def test_an_action_that_was_given_up_counts_once_when_it_is_sent_again() -> None:
+    """Through the records as they are stored, with readers whose record is only appended to in the same batch."""
+    rig = Rig(Settings(profile_max_tags=0, profile_pending_hours=1.0, profile_half_life_days=0.0))
+    put_tags(rig.notes, "n2", "blue")
+    lost = received("u1", "n1", "like", 0)
+    rig.run(lost, received("u1", "n2", "click", 1, at=1_000 + HOUR + 1), received("u2", "n2", "click", 2))
+    put_tags(rig.notes, "n1", "red")
+    copies = [msgspec.structs.replace(lost, offset=offset, redriven="note_never_tagged") for offset in (3, 400)]
+    rig.run(copies[0], received("u2", "n2", "click", 4))
+    assert (rig.scores("u1"), rig.scores("u2")) == ({"red": 2.0, "blue": 1.0}, {"blue": 2.0})
+    rig.run(*(received("u1", "n2", "comment", offset) for offset in range(5, 400)))
+    rig.run(copies[1])
+    assert rig.scores("u1") == {"red": 2.0, "blue": 1.0}
+    assert rig.run(*copies) == [Skip("applied", 2)]
+
+
+def test_a_copy_of_an_action_that_counts_already_changes_nothing_but_the_watermark() -> None:
+    rig = Rig()
+    put_tags(rig.notes, "n1", "red")
+    first = received("u1", "n1", "click", 0)
+    rig.run(first)
+    rig.run(*(received("u1", "n1", "comment", offset) for offset in range(1, 300)))
+    rig.run(msgspec.structs.replace(first, offset=300, redriven="too_many_pending"))
+    assert rig.scores("u1") == {"red": 1.0}
+    rig.run(msgspec.structs.replace(first, offset=301, redriven="invalid_event"))
+    assert rig.scores("u1") == {"red": 2.0}, "what did not decode was never counted: only the last 256 ids tell"
+
+
+def test_an_action_sent_again_too_early_keeps_its_headers_for_the_next_dead_letter() -> None:
+    rig = Rig(Settings(profile_pending_hours=1.0))
+    lost = received("u1", "n1", "like", 0)
+    rig.run(lost, received("u1", "n2", "comment", 1, at=1_000 + HOUR + 1))
+    again = MemoryMessage(
+        topic="interactions", partition=0, offset=2, value=lost.message.value(), headers=[("tagstream-dl-attempts", b"1")]
+    )
+    rig.run(msgspec.structs.replace(lost, offset=2, message=again, redriven="note_never_tagged"))
+    writes = rig.run(received("u1", "n2", "comment", 3, at=1_000 + 3 * HOUR))
+    (given_up,) = [write for write in writes if isinstance(write, GiveUp)]
+    assert (given_up.message.offset(), given_up.message.headers()) == (2, [("tagstream-dl-attempts", b"1")])
 
 
 def test_more_waiting_than_allowed_gives_up_the_oldest() -> None:

@@ -5,9 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from models.profile import pack_tags, rules_of
+from consumers.stores import ProfileStore
+from consumers.update_profiles import UpdateProfiles
+from models.profile import pack_tags, rules_of, scores_at
 from models.profile_batch import ProfileBatch, pack_notes
-from models.profile_update import Known, apply_actions, pack_append
+from models.profile_update import Known, apply_actions, open_profile, pack_append
+from recall.note_tags import StoredNoteTags
+from recall.notes import MemoryNotes
 from recall.profiles import ROUND_BYTES, MemoryProfiles, RedisProfiles
 from recall.redis_client import redis_client
 from recall.stores import Held, Profiles
@@ -16,8 +20,8 @@ from schemas.events import Action, Interaction, Tag
 from schemas.keys import Keys
 from schemas.records import Received
 from schemas.settings import Settings
-from schemas.stored import ProfileHead, ProfileRecord
-from schemas.writes import PutProfile
+from schemas.stored import NoteRecord, ProfileHead, ProfileRecord
+from schemas.writes import GiveUp, PutNote, PutProfile
 from streams.memory import MemoryMessage
 
 ODD_IDS = ["a b", 'quo"te', "{brace}", "sl/ash", "}{", "读者-1", "é" * 128, "*", "[x]?", "line\nbreak", "\x00nul"]
@@ -219,3 +223,31 @@ def test_a_refused_login_is_a_wrong_setting(settings: Settings) -> None:
     with pytest.raises(BadSetting, match="TAGSTREAM_REDIS_URL") as raised:
         profiles.read(["u"])
     assert "wrong@" not in str(raised.value)
+
+
+def test_what_was_given_up_is_remembered_in_the_stored_record_until_it_is_sent_again(profiles: Profiles) -> None:
+    """Through the job, with readers that are rewritten and appended to in turn; sent again twice, far from each other."""
+    chosen = Settings(profile_max_tags=0, profile_half_life_days=0.0, profile_pending_hours=0.0)
+    notes = MemoryNotes()
+    job, store = UpdateProfiles(profiles, StoredNoteTags(notes), chosen), ProfileStore(profiles)
+
+    def run(*batch: Received[Interaction]) -> list[GiveUp]:
+        writes = job.handle(batch)
+        assert store.apply([write for write in writes if isinstance(write, PutProfile)]).conflicts == []
+        return [write for write in writes if isinstance(write, GiveUp)]
+
+    def put(note_id: str, text: str) -> None:
+        tags = [Tag(text=text, dimension="d", rank=1, confidence=1.0)]
+        notes.put([PutNote(NoteRecord(note_id, "a", 1, False, 0, b"", 1, None, tags, "", "t", [], {}))])
+
+    first = received(0, "like")
+    first = msgspec.structs.replace(first, event=msgspec.structs.replace(first.event, note_id="late"))
+    put("n1", "red")
+    assert run(first) == []
+    assert [write.reason for write in run(received(1))] == ["note_never_tagged"]
+    put("late", "blue")
+    for copy in (400, 800):
+        run(*(received(offset, "comment") for offset in range(copy - 300, copy)))
+        assert run(msgspec.structs.replace(first, offset=copy, redriven="note_never_tagged")) == []
+        profile = open_profile(profiles.read(["u"])["u"].record, chosen)
+        assert scores_at(profile, 1_000, chosen, lambda _note: None) == {"blue": 2.0, "red": 1.0}

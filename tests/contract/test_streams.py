@@ -2,14 +2,18 @@
 
 import time
 import uuid
+from contextlib import nullcontext
 
 import pytest
 
 from schemas.errors import InvalidEvent, MissingPrerequisite
 from schemas.events import Interaction
 from schemas.topics import Topic, source_id
-from streams.memory import MemoryLog, MemoryPublisher, MemorySource
+from streams.memory import MemoryLog, MemoryPublisher, MemoryReader, MemorySender, MemorySource
 from streams.publisher import KafkaPublisher
+from streams.roles import Outgoing, Span
+from streams.scan import span_reader
+from streams.sender import KafkaSender
 from streams.source import KafkaSource
 from streams.topics_admin import create_topics
 
@@ -38,6 +42,12 @@ class MemoryHouse:
         self.topic = Topic("actions", 3, -1, "delete", Interaction)
         self.log.create(self.topic)
 
+    def sender(self):
+        return MemorySender(self.log)
+
+    def reader(self):
+        return nullcontext(MemoryReader(self.log, self.topic.name))
+
     def publisher(self):
         return MemoryPublisher(self.log)
 
@@ -50,6 +60,12 @@ class KafkaHouse:
         self.settings = settings
         self.topic = Topic("actions", 3, -1, "delete", Interaction).within(settings.namespace)
         create_topics(settings, [self.topic])
+
+    def sender(self):
+        return KafkaSender(self.settings)
+
+    def reader(self):
+        return span_reader(self.settings, self.topic.name)
 
     def publisher(self):
         return KafkaPublisher(self.settings)
@@ -265,3 +281,27 @@ def test_the_source_id_names_the_topic(house, members):
     name, _, uuid_ = source.source_id.partition("@")
     assert name == house.topic.name and uuid_
     assert source.source_id == source_id(name, uuid_)
+
+
+def test_a_sender_puts_records_where_they_say_and_tells_their_offsets(house):
+    headers = [("a", None), ("a", b""), ("b", b"\x00\xff")]
+    records = [Outgoing(house.topic.name, number % 2, b"k", str(number).encode(), headers) for number in range(6)]
+    records.append(Outgoing(house.topic.name, 2, None, None, []))
+    sender = house.sender()
+    try:
+        assert sender.send(records) == [0, 0, 1, 1, 2, 2, 0]
+        too_large = Outgoing(house.topic.name, 0, b"k", b"x" * 9_000_000, [])
+        answers = sender.send([records[0], too_large, records[0]])
+        assert (answers[0], answers[2]) == (3, 4) and isinstance(answers[1], str)
+        assert sender.send([]) == []
+    finally:
+        sender.close()
+    with house.reader() as reader:
+        assert reader.topic == house.topic.name and reader.topic_uuid
+        assert list(reader.spans()) == [Span(0, 0, 5), Span(1, 0, 3), Span(2, 0, 1)]
+        assert [message.value() for message in reader.read(Span(0, 1, 3))] == [b"2", b"4"]
+        (last,) = reader.read(Span(2, 0, 1))
+        assert (last.key(), last.value(), last.headers() or []) == (None, None, [])
+        (first,) = reader.read(Span(0, 0, 1))
+        assert (first.headers(), first.offset(), first.partition()) == (headers, 0, 0)
+        assert list(reader.read(Span(1, 3, 3))) == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.profile import Rules, acted_on, actions_behind, history_at, pack_tags, rules_of, scores_at
 from models.profile_batch import ProfileBatch, pack_notes
-from models.profile_facts import FORGOTTEN_KEPT, STAMPS_KEPT
+from models.profile_facts import FORGOTTEN_KEPT, GIVEN_UP_KEPT, STAMPS_KEPT
 from models.profile_update import SOURCES_KEPT, Known, Outcome, apply_actions, open_profile, pack_append, waiting_in
 from schemas.events import Action, Interaction, Tag
 from schemas.records import Received
@@ -59,12 +59,13 @@ def apply_events(record: ProfileRecord, log: Log, tags: Mapping[str, bytes], rul
     """Applies a log of one reader by the short way where it is open; without events what waits is resolved all the same."""
     batch = ProfileBatch(rules)
     batch.add(log)
-    known = Known(tags, pack_notes(batch.notes, tags), batch.originals)
+    known = Known(tags, pack_notes(batch.notes, tags), batch.originals, batch.redriven)
     bare = known.notes.keys() - tags.keys()
     total = Outcome()
     for place, readers in (batch.places or {f"{SOURCE}/0": {}}).items():
         mine = readers.get("u", [])
-        if mine and batch.ordered and (appended := pack_append(record.head, place, mine, known.notes, bare)) is not None:
+        plain = bool(mine) and batch.ordered and not batch.redriven
+        if plain and (appended := pack_append(record.head, place, mine, known.notes, bare)) is not None:
             record.tail += appended
             total.applied += len(mine) // 3 if appended else 0
             total.skipped += 0 if appended else len(mine) // 3
@@ -249,9 +250,11 @@ def test_an_action_waits_for_its_time_and_is_then_given_up_as_if_it_had_never_co
     assert (lost.reason, lost.action.note_id, lost.action.offset, lost.action.raw) == ("note_never_tagged", "n0", 0, first.message.value())
     assert read(record, TAGS)["x"] == 1.0
     assert "only 0" not in read(record, TAGS)
+    assert open_profile(record, EXACT).actions == 3
     sent_again = Received(first.event, SOURCE, 0, 3, first.message)
     apply_events(record, [sent_again], packed(TAGS), rules)
     assert read(record, TAGS)["only 0"] == 2.0
+    assert open_profile(record, EXACT).actions == 3
 
 
 def test_more_waiting_actions_than_the_bound_give_up_the_oldest() -> None:
@@ -260,6 +263,139 @@ def test_more_waiting_actions_than_the_bound_give_up_the_oldest() -> None:
     outcome = apply_events(record, log_of(*((f"n{i}", "click") for i in range(5))), {}, rules)
     assert [(lost.reason, lost.action.note_id) for lost in outcome.given_up] == [("too_many_pending", "n0"), ("too_many_pending", "n1")]
     assert [one.note_id for one in open_profile(record, EXACT).pending] == ["n2", "n3", "n4"]
+
+
+LATE = Settings(profile_max_tags=0, profile_pending_hours=2.0, profile_max_pending=3)
+"""Gives up early, one way or the other."""
+uneven = st.lists(
+    st.tuples(st.sampled_from(["n0", "n1", "late", "later"]), st.sampled_from(ACTIONS), st.integers(0, 3)), min_size=1, max_size=40
+)
+
+
+def redriven(lost: Received[Interaction], offset: int, reason: str = "note_never_tagged") -> Received[Interaction]:
+    """The record that a redrive publishes of an action that was given up."""
+    return msgspec.structs.replace(lost, offset=offset, redriven=reason)
+
+
+def lived(log: Log, tags: Mapping[str, Sequence[str]], record: ProfileRecord) -> list[Received[Interaction]]:
+    """Applies a log event by event while some notes have no tags. Returns what was given up."""
+    rules, given_up = rules_of(LATE), []
+    for received in log:
+        outcome = apply_events(record, [received], packed(tags), rules)
+        given_up += [log[lost.action.offset] for lost in outcome.given_up]
+    return given_up
+
+
+@given(uneven, st.data())
+@settings(max_examples=150, deadline=None)
+def test_what_was_given_up_and_sent_again_counts_exactly_once(made: list[tuple[Any, ...]], data: st.DataObject) -> None:
+    """Sent again in any order, some twice, with other events in between: the scores are those of each event once, at its own place. So are
+    those of a replay over the originals and every copy."""
+    at, log = START, []
+    for offset, (note, action, hours) in enumerate(made):
+        at += hours * HOUR
+        log.append(event(note, action, at, offset))
+    tags = TAGS | {"late": ["slow", "all"], "later": ["slower", "all"]}
+    record = ProfileRecord()
+    given_up = lived(log, TAGS, record)
+    copies = data.draw(st.permutations(given_up + data.draw(st.lists(st.sampled_from(given_up), max_size=3)))) if given_up else []
+    again = [redriven(one, len(log) + number) for number, one in enumerate(copies)]
+    for one in again:
+        apply_events(record, [one], packed(tags), rules_of(LATE))
+    apply_events(record, [], packed(tags), rules_of(LATE))
+    now = at + HOUR
+    want = pytest.approx(oracle(log, tags, now), abs=1e-9)
+    assert read(record, tags, now, LATE) == want
+    assert not open_profile(record, LATE).given_up or not given_up
+    replayed = ProfileRecord()
+    start = 0
+    while start < len(log) + len(again):
+        end = data.draw(st.integers(start + 1, len(log) + len(again)), label="end of the write")
+        apply_events(replayed, [*log, *again][start:end], packed(tags), rules_of(LATE))
+        start = end
+    assert read(replayed, tags, now, LATE) == want
+    assert open_profile(replayed, LATE).actions == open_profile(record, LATE).actions
+
+
+def test_a_copy_counts_once_however_many_events_lie_between_it_and_the_original() -> None:
+    rules = rules_of(EXACT)
+    first, later = event("late", "like"), event("n1", "comment", START + 25 * HOUR, 1)
+    fillers = [event("n1", "comment", START + 25 * HOUR, offset) for offset in range(2, 400)]
+    more = [event("n1", "comment", START + 25 * HOUR, offset) for offset in range(401, 800)]
+    log = [first, later, *fillers, redriven(first, 400), *more, redriven(first, 800), event("n1", "click", START, 801)]
+    tags = TAGS | {"late": ["slow"]}
+    live = ProfileRecord()
+    assert len(apply_events(live, log[:2], packed(TAGS), rules).given_up) == 1
+    for received in log[2:]:
+        apply_events(live, [received], packed(tags), rules)
+    replayed = ProfileRecord()
+    apply_events(replayed, log, packed(tags), rules)
+    for record in (live, replayed):
+        assert read(record, tags, START)["slow"] == 2.0
+        assert open_profile(record, EXACT).actions == 800
+
+
+def test_an_undo_and_a_later_like_are_honoured_when_the_first_like_is_sent_again() -> None:
+    rules, tags = rules_of(EXACT), packed(TAGS | {"late": ["slow"]})
+
+    def after(*steps: tuple[Any, ...]) -> ProfileRecord:
+        record = ProfileRecord()
+        log = [event("late", "like"), event("n1", "click", START + 25 * HOUR, 1)]
+        assert len(apply_events(record, log, packed(TAGS), rules).given_up) == 1
+        apply_events(record, [event(*step, offset=offset) for offset, step in enumerate(steps, 2)], tags, rules)
+        apply_events(record, [redriven(log[0], 9)], tags, rules)
+        return record
+
+    assert "slow" not in read(after(("late", "unlike", START + 26 * HOUR)), {}, START + 30 * DAY)
+    unliked_then_liked = after(("late", "unlike", START + 26 * HOUR), ("late", "like", START + 5 * DAY))
+    assert read(unliked_then_liked, {}, START + 35 * DAY)["slow"] == pytest.approx(1.0)
+    liked_twice = after(("late", "like", START + 5 * DAY))
+    assert read(liked_twice, {}, START + 30 * DAY)["slow"] == pytest.approx(1.0), "the first like stands, as it would have"
+    assert list(open_profile(liked_twice, EXACT).notes) == ["n1", "late"]
+
+
+def test_an_action_sent_again_by_its_producer_counts_once_with_the_copy_of_a_redrive() -> None:
+    """The producer's record is appended to the tail like any other, and found out when the tail is settled."""
+    rules, tags = rules_of(EXACT), packed(TAGS | {"late": ["slow"]})
+    record, first = ProfileRecord(), event("late", "click")
+    assert len(apply_events(record, [first, event("n1", "click", START + 25 * HOUR, 1)], packed(TAGS), rules).given_up) == 1
+    apply_events(record, [event("late", "click", offset=2, event_id="e0.0")], tags, rules)
+    assert record.tail
+    apply_events(record, [event("n1", "comment", START + 25 * HOUR, offset) for offset in range(3, 400)], tags, rules)
+    apply_events(record, [redriven(first, 400)], tags, rules)
+    assert read(record, {}, START)["slow"] == 1.0
+
+
+def test_an_action_sent_again_keeps_its_place_in_the_history() -> None:
+    rules, tags = rules_of(EXACT), packed(TAGS | {"late": ["slow"]})
+    record, first = ProfileRecord(), event("late", "click")
+    apply_events(record, [first, event("n1", "click", START + 25 * HOUR, 1)], packed(TAGS), rules)
+    apply_events(record, [redriven(first, 2)], tags, rules)
+    history = history_at(open_profile(record, EXACT), START + 26 * HOUR, EXACT, lambda _note: None)
+    assert [one.note_id for one in history] == ["n1", "late"]
+
+
+def test_what_is_sent_again_too_early_waits_and_is_given_up_again() -> None:
+    rules, tags = rules_of(EXACT), packed(TAGS | {"late": ["slow"]})
+    record, first = ProfileRecord(), event("late", "click")
+    assert len(apply_events(record, [first, event("n1", "click", START + 25 * HOUR, 1)], packed(TAGS), rules).given_up) == 1
+    apply_events(record, [redriven(first, 2), redriven(first, 3)], packed(TAGS), rules)
+    assert waiting_in(record) == {"late"}
+    outcome = apply_events(record, [event("n1", "click", START + 50 * HOUR, 4)], packed(TAGS), rules)
+    assert [lost.action.offset for lost in outcome.given_up] == [2]
+    apply_events(record, [redriven(first, 5)], tags, rules)
+    assert read(record, {}, START)["slow"] == 1.0
+
+
+def test_only_so_many_given_up_actions_are_remembered() -> None:
+    rules = rules_of(Settings(profile_max_pending=1))
+    record = ProfileRecord()
+    log = log_of(*((f"x{number}", "click") for number in range(GIVEN_UP_KEPT + 3)))
+    apply_events(record, log, {}, rules)
+    assert len(open_profile(record, EXACT).given_up) == GIVEN_UP_KEPT
+    tags = {"x1": ["old"], "x2": ["kept"]}
+    apply_events(record, [redriven(log[1], GIVEN_UP_KEPT + 3), redriven(log[2], GIVEN_UP_KEPT + 4)], packed(tags), rules)
+    assert read(record, tags) == {"kept": 1.0}
 
 
 def test_notes_beyond_the_bound_keep_their_score_and_are_counted() -> None:

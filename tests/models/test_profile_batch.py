@@ -2,9 +2,10 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from models.profile import CODES, pack_tags, rules_of
-from models.profile_batch import ProfileBatch, pack_facts, pack_notes
+from models.profile_batch import Original, ProfileBatch, pack_facts, pack_notes
 from models.profile_update import _unpacked
 from schemas.events import Action, Interaction, Tag
 from schemas.records import Received
@@ -14,6 +15,7 @@ from schemas.writes import PutProfile
 from streams.memory import MemoryMessage
 
 RULES = rules_of(Settings())
+HEADERS = [("own", b"1"), ("own", None)]
 TAGS = {"n1": pack_tags([Tag(text="red", dimension="d", rank=1, confidence=1.0)])}
 ACTIONS: list[Action] = ["click", "like", "unlike", "impression"]
 STEPS = st.lists(st.tuples(st.sampled_from("uvw"), st.sampled_from(["n1", "n2"]), st.sampled_from(ACTIONS), st.integers(0, 1)), max_size=30)
@@ -23,7 +25,7 @@ def log_of(steps: list[tuple[str, str, Action, int]]) -> list[Received[Interacti
     log = []
     for offset, (user, note, action, partition) in enumerate(steps):
         event = Interaction(event_id=f"e{offset}", user_id=user, note_id=note, action=action, occurred_at=offset)
-        message = MemoryMessage(topic="t", partition=partition, offset=offset, value=b"raw %d" % offset)
+        message = MemoryMessage(topic="t", partition=partition, offset=offset, value=b"raw %d" % offset, headers=HEADERS)
         log.append(Received(event, "t@1", partition, offset, message))
     return log
 
@@ -53,9 +55,19 @@ def test_facts_are_those_of_the_events_wherever_the_chunks_are_cut(steps, cut):
             assert [fact[3] for fact in facts] == [["n1", TAGS["n1"]] if one.event.note_id == "n1" else ["n2"] for one in mine]
 
 
-def test_original_bytes_are_kept_only_of_actions_on_notes_that_are_not_known():
+def test_originals_are_kept_only_of_actions_on_notes_that_are_not_known():
     log = log_of([("u", "n1", "click", 0), ("u", "n2", "like", 1), ("u", "n2", "impression", 1)])
-    assert gathered(log, known={"n1"}).originals == {("t@1/1", 1): b"raw 1"}
+    assert gathered(log, known={"n1"}).originals == {("t@1/1", 1): Original(b"raw 1", HEADERS)}
+
+
+def test_actions_sent_again_after_they_were_given_up_are_noted_and_others_are_not():
+    log = log_of([("u", "n1", "click", 0), ("u", "n1", "click", 1), ("u", "n1", "click", 0), ("v", "n1", "click", 1)])
+    reasons = ["note_never_tagged", "too_many_pending", "invalid_event", ""]
+    batch = gathered([replace(one, redriven=reason) for one, reason in zip(log, reasons, strict=True)])
+    assert batch.redriven == {("t@1/0", 0), ("t@1/1", 1)}
+    assert batch.again([PutProfile("u", b"", ProfileRecord())]).redriven == batch.redriven
+    batch.drop({1})
+    assert batch.redriven == {("t@1/0", 0)}
 
 
 @given(STEPS, st.sampled_from([{0}, {1}, {0, 1}, {7}]))

@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 
 from schemas import codec
 from schemas.errors import InvalidEvent
-from schemas.events import Interaction, NoteEvent, NoteTagged, TrainingExample
+from schemas.events import DeadLetterMark, Interaction, NoteEvent, NoteTagged, TrainingExample
 
 EXAMPLES = sorted((Path(codec.__file__).parent / "examples").glob("*.json"))
-KINDS = {"note-event": NoteEvent, "interaction": Interaction, "note-tagged": NoteTagged, "training-example": TrainingExample}
+KINDS = {
+    "note-event": NoteEvent,
+    "interaction": Interaction,
+    "note-tagged": NoteTagged,
+    "training-example": TrainingExample,
+    "dead-letter-mark": DeadLetterMark,
+}
 NOTE = {"type": "note.published", "note_id": "n", "author_id": "a", "occurred_at": 1, "published_at": 1}
 
 

@@ -52,7 +52,7 @@ def test_asyncapi_references_resolve():
         node = document
         for step in reference.removeprefix("#/").split("/"):
             node = node[step]
-    assert set(document["channels"]) == {"note-events", "note-tagged", "interactions", "training-examples"}
+    assert set(document["channels"]) == {"note-events", "note-tagged", "interactions", "training-examples", "dead-letter-marks"}
 
 
 def test_check_names_a_stale_file(tmp_path):

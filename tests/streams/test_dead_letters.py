@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dead_letters import PREFIX, Coordinates, Failure, dead_letter_headers, read_dead_letter
+from streams.dead_letters import (
+    PREFIX,
+    Coordinates,
+    Failure,
+    dead_letter_headers,
+    read_dead_letter,
+    redrive_headers,
+    redriven_reason,
+    sent_again_from,
+)
 from streams.memory import MemoryMessage
 
 HEADERS = st.lists(
@@ -40,6 +49,31 @@ def test_an_event_that_fails_again_keeps_its_first_time_and_counts_on():
     assert (letter.first_failed_at, letter.last_failed_at, letter.attempts) == (5000, 8000, 2)
     assert letter.headers == [("own", b"1")]
     assert (letter.failure.detail, letter.source.offset) == ("two", 9)
+
+
+@given(HEADERS, st.booleans())
+def test_what_is_sent_again_has_its_own_headers_and_names_where_it_comes_from(headers, corrected):
+    first = read_dead_letter(
+        buried(MemoryMessage(topic="t", partition=0, offset=1, value=b"v", headers=headers), Failure("poison", "one", "j"))
+    )
+    again = redrive_headers(first, "t-dead-letters@u/0/4", corrected=corrected)
+    assert [header for header in again if not header[0].startswith(PREFIX)] == headers
+    assert sent_again_from(again) == "t-dead-letters@u/0/4"
+    assert redriven_reason(again) == ("" if corrected else "poison")
+    second = read_dead_letter(
+        buried(MemoryMessage(topic="t", partition=0, offset=9, value=b"v", headers=again), Failure("poison", "two", "j"), lambda: 8.0)
+    )
+    assert (second.redrive_of, second.attempts, second.first_failed_at, second.last_failed_at) == ("t-dead-letters@u/0/4", 2, 5000, 8000)
+    assert second.headers == headers
+    assert (sent_again_from(headers), redriven_reason(None), first.redrive_of) == ("", "", "")
+
+
+@pytest.mark.parametrize("spoilt", ["attempts", "source", "timestamp"])
+def test_a_dead_letter_with_a_spoilt_header_is_none(spoilt):
+    good = buried(MemoryMessage(topic="t", partition=0, offset=1, value=b"v"), Failure("poison", "one", "j"))
+    headers = [(name, b"\xff" if name == PREFIX + spoilt else value) for name, value in good.headers()]
+    with pytest.raises(ValueError, match="not a dead letter"):
+        read_dead_letter(MemoryMessage(topic="t", partition=0, offset=0, value=b"v", headers=headers))
 
 
 def test_foreign_headers_that_look_like_ours_do_no_harm():
