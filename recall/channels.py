@@ -141,11 +141,12 @@ class Fresh(Struct, frozen=True):
 
     def candidates(self, context: Context) -> Found:
         """See ``Channel``."""
-        shares = category_shares(context)
+        weights = {"*": 1.0, **category_shares(context)}
+        newest = context.notes.store.newest(list(weights), context.window, context.limit)
         scores: dict[str, float] = {}
         published: dict[str, int] = {}
-        for category, weight in {"*": 1.0, **shares}.items():
-            for rank, hit in enumerate(context.notes.store.recent([category], context.window, context.limit), start=1):
+        for category, weight in weights.items():
+            for rank, hit in enumerate(newest[category], start=1):
                 scores[hit.note_id] = scores.get(hit.note_id, 0.0) + weight / (RANK_OFFSET + rank)
                 published[hit.note_id] = hit.published_at
         hits = [Hit(note_id, score, published[note_id]) for note_id, score in scores.items()]

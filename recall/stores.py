@@ -101,7 +101,7 @@ class Notes(Protocol):
 
     def shared(self, weights: Mapping[str, float], window: Window, limit: int, best: int) -> "Shared":
         """The ``best`` notes by the sum of the weights of the tags that list them, ties newest first. Of each tag the newest ``limit``
-        notes within the window are looked at."""
+        notes within the window are looked at. A note that some tag still lists, but the list of all notes does not, has time 0."""
         ...
 
     def tag_counts(self, texts: Sequence[str], until: int | None = None) -> TagCounts:
@@ -110,6 +110,10 @@ class Notes(Protocol):
 
     def recent(self, categories: Sequence[str], window: Window, limit: int) -> list[Hit]:
         """Newest notes of the categories (``["*"]`` for all) within the window, newest first."""
+        ...
+
+    def newest(self, categories: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
+        """``recent`` of each category by itself; one round trip."""
         ...
 
 
