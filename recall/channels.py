@@ -22,8 +22,7 @@ from msgspec import Struct
 from models.roles import TagEncoder
 from recall.merge import RANK_OFFSET, Blend
 from recall.reader import KnownNotes, Reader
-from recall.stores import Hit, NoteIndex, Window
-from schemas.stored import NoteRecord
+from recall.stores import Glance, Hit, NoteIndex, Window
 
 if TYPE_CHECKING:
     from recall.learned_channels import ReaderVectors
@@ -125,11 +124,11 @@ class TagIndex(Struct, frozen=True):
         return {text: score * idf(notes, tagged[text]) for text, score in liked.items()}
 
     @staticmethod
-    def _scored(hit: Hit, record: NoteRecord | None, weights: Mapping[str, float]) -> Hit | None:
+    def _scored(hit: Hit, record: Glance | None, weights: Mapping[str, float]) -> Hit | None:
         """The hit with its record's score; a note that is unknown or deleted stays for the filters to name."""
         if record is None or record.deleted:
             return hit
-        shared = [weights[tag.text] for tag in record.tags if tag.text in weights]
+        shared = [weights[text] for text in record.texts if text in weights]
         return Hit(hit.note_id, math.fsum(shared), record.published_at) if shared else None
 
 

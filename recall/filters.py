@@ -5,8 +5,7 @@ from typing import Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
-from recall.stores import Window
-from schemas.stored import NoteRecord
+from recall.stores import Glance, Window
 
 Reason = Literal["unknown", "deleted", "outside_window", "own", "seen", "duplicate"]
 MEANING: dict[Reason, str] = {
@@ -53,17 +52,17 @@ def split(candidates: Sequence[N], judge: Judge) -> tuple[list[N], list[Removed]
     return kept, removed
 
 
-def known(records: Mapping[str, NoteRecord]) -> Judge:
+def known(records: Mapping[str, Glance]) -> Judge:
     """Removes notes without a record: an index entry that nothing stands behind."""
     return lambda note_id: None if note_id in records else Removed(note_id, "unknown")
 
 
-def live(records: Mapping[str, NoteRecord]) -> Judge:
+def live(records: Mapping[str, Glance]) -> Judge:
     """Removes deleted notes."""
     return lambda note_id: Removed(note_id, "deleted") if note_id in records and records[note_id].deleted else None
 
 
-def within(records: Mapping[str, NoteRecord], window: Window) -> Judge:
+def within(records: Mapping[str, Glance], window: Window) -> Judge:
     """Removes notes whose record says they were published outside the window, whatever the index said."""
 
     def judge(note_id: str) -> Removed | None:
@@ -77,7 +76,7 @@ def within(records: Mapping[str, NoteRecord], window: Window) -> Judge:
     return judge
 
 
-def not_own(records: Mapping[str, NoteRecord], user_id: str) -> Judge:
+def not_own(records: Mapping[str, Glance], user_id: str) -> Judge:
     """Removes the reader's own notes."""
     return lambda note_id: Removed(note_id, "own") if note_id in records and records[note_id].author_id == user_id else None
 
@@ -87,7 +86,7 @@ def unseen(acted_on: Collection[str]) -> Judge:
     return lambda note_id: Removed(note_id, "seen") if note_id in acted_on else None
 
 
-def original(records: Mapping[str, NoteRecord], acted_on: Mapping[str, str]) -> Judge:
+def original(records: Mapping[str, Glance], acted_on: Mapping[str, str]) -> Judge:
     """Removes reposts: notes with the fingerprint of one judged before (so judge best first) or of one acted on. Notes without text pass.
 
     Args:

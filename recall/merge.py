@@ -70,20 +70,21 @@ def merge(candidates: Sequence[Candidate], blends: Mapping[str, Blend]) -> list[
     A score that is not finite counts as if the channel had not proposed the note. Scores are rounded to nine decimals; equal ones are
     ordered by publication, newest first, then by ``note_id``: the order of ``candidates`` and of ``blends`` changes nothing.
     """
-    totals = dict.fromkeys((candidate.note_id for candidate in candidates), 0.0)
-    parts: dict[str, list[ChannelScore]] = {note_id: [] for note_id in totals}
+    totals = [0.0] * len(candidates)
+    parts: list[list[ChannelScore]] = [[] for _ in candidates]
     for name in sorted(blends):
         blend = blends[name]
-        ranks = _ranks(candidates, name)
-        amounts = _reciprocals(ranks) if blend.by_rank else _z_scores(candidates, name, blend)
-        for candidate in candidates:
-            note_id = candidate.note_id
-            totals[note_id] += blend.weight * amounts.get(note_id, 0.0)
-            if note_id in ranks:
-                parts[note_id].append(ChannelScore(name, ranks[note_id], candidate.scores[name]))
+        scores = [_finite(candidate, name) for candidate in candidates]
+        order = _best_first(candidates, scores)
+        for rank, place in enumerate(order, start=1):
+            parts[place].append(ChannelScore(name, rank, candidates[place].scores[name]))
+            if blend.by_rank:
+                totals[place] += blend.weight * (1.0 / (RANK_OFFSET + rank))
+        if not blend.by_rank:
+            totals = [total + blend.weight * amount for total, amount in zip(totals, _z_scores(scores, blend), strict=True)]
     ranked = [
-        Ranked(candidate.note_id, candidate.published_at, round(totals[candidate.note_id], DECIMALS), parts[candidate.note_id])
-        for candidate in candidates
+        Ranked(candidate.note_id, candidate.published_at, round(total, DECIMALS), own)
+        for candidate, total, own in zip(candidates, totals, parts, strict=True)
     ]
     return sorted(ranked, key=lambda one: (-one.score, -one.published_at, one.note_id))
 
@@ -93,25 +94,26 @@ def _finite(candidate: Candidate, channel: str) -> float | None:
     return score if score is not None and math.isfinite(score) else None
 
 
-def _ranks(candidates: Sequence[Candidate], channel: str) -> dict[str, int]:
-    """Rank by note of the candidates the channel scored, ties as in ``merge``."""
-    scored = [(-round(score, DECIMALS), -c.published_at, c.note_id) for c in candidates if (score := _finite(c, channel)) is not None]
-    return {note_id: rank for rank, (_, _, note_id) in enumerate(sorted(scored), start=1)}
+def _best_first(candidates: Sequence[Candidate], scores: Sequence[float | None]) -> list[int]:
+    """Places of the candidates that have a score, ties as in ``merge``."""
+    scored = [
+        (-round(score, DECIMALS), -candidate.published_at, candidate.note_id, place)
+        for place, (candidate, score) in enumerate(zip(candidates, scores, strict=True))
+        if score is not None
+    ]
+    return [place for *_, place in sorted(scored)]
 
 
-def _reciprocals(ranks: Mapping[str, int]) -> dict[str, float]:
-    return {note_id: 1.0 / (RANK_OFFSET + rank) for note_id, rank in ranks.items()}
-
-
-def _z_scores(candidates: Sequence[Candidate], channel: str, blend: Blend) -> dict[str, float]:
-    """Standard scores over all candidates; none when they do not differ."""
-    found = [score for candidate in candidates if (score := _finite(candidate, channel)) is not None]
+def _z_scores(scores: Sequence[float | None], blend: Blend) -> list[float]:
+    """Standard scores over all candidates; zeros when they do not differ."""
+    found = [score for score in scores if score is not None]
     if not found:
-        return {}
+        return [0.0] * len(scores)
     largest = max(map(abs, found)) or 1.0
     lowest = min(found) if blend.absent is None else min(*found, blend.absent)
-    values = {c.note_id: (lowest if (score := _finite(c, channel)) is None else score) / largest for c in candidates}
-    mean = math.fsum(values.values()) / len(values)
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values.values()) / len(values))
+    values = [(lowest if score is None else score) / largest for score in scores]
+    mean = math.fsum(values) / len(values)
+    apart = [value - mean for value in values]
+    spread = math.sqrt(math.fsum(value**2 for value in apart) / len(values))
     unit = max(spread, blend.resolution / largest)
-    return {note_id: (value - mean) / unit for note_id, value in values.items()} if spread > SPREAD_NONE else {}
+    return [value / unit for value in apart] if spread > SPREAD_NONE else [0.0] * len(scores)

@@ -12,7 +12,7 @@ from what the record says. When 3 finds that somebody else wrote in between, ste
 never hides a newer entry. An entry left behind by a process that died as a zombie is harmless: candidates are checked against the record.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
@@ -23,7 +23,7 @@ from recall.redis_client import Client, read_values, redis_errors, run_all, toge
 from recall.stores import Hit, Shared, TagCounts, Window
 from schemas.errors import Transient
 from schemas.keys import Keys
-from schemas.stored import NoteRecord, Place
+from schemas.stored import NoteGlance, NoteRecord, Place
 from schemas.writes import PutNote
 
 ALL = "*"
@@ -42,6 +42,7 @@ return all
 """
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(NoteRecord).decode
+_decode_glance = msgspec.msgpack.Decoder(NoteGlance).decode
 
 
 def supersedes(held: NoteRecord | None, record: NoteRecord) -> bool:
@@ -97,6 +98,9 @@ class RedisNotes:
 
     def get(self, note_ids: Sequence[str]) -> dict[str, NoteRecord]:
         return {note_id: _decode(value[TOKEN_BYTES:]) for note_id, value in self._values(note_ids).items()}
+
+    def glance(self, note_ids: Sequence[str]) -> dict[str, NoteGlance]:
+        return {note_id: _decode_glance(value[TOKEN_BYTES:]) for note_id, value in self._values(note_ids).items()}
 
     def put(self, puts: Sequence[PutNote]) -> list[PutNote]:
         by_note: dict[str, list[PutNote]] = {}
@@ -166,7 +170,7 @@ class RedisNotes:
     def newest(self, categories: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
         distinct = list(dict.fromkeys(categories))
         answers = self._ranges([self._keys.recent(category) for category in distinct], window, limit, "WITHSCORES")
-        return {category: newest_of([_timed(answer)], limit) for category, answer in zip(distinct, answers, strict=True)}
+        return {category: _timed(answer) for category, answer in zip(distinct, answers, strict=True)}
 
     def trim(self, before: int) -> int:
         """Drops index entries of notes published before (epoch ms); records stay. Returns how many entries went. Reads every key once."""
@@ -239,6 +243,9 @@ class MemoryNotes:
 
     def get(self, note_ids: Sequence[str]) -> dict[str, NoteRecord]:
         return {note_id: _decode(self._records[note_id]) for note_id in dict.fromkeys(note_ids) if note_id in self._records}
+
+    def glance(self, note_ids: Sequence[str]) -> dict[str, NoteRecord]:
+        return self.get(note_ids)
 
     def put(self, puts: Sequence[PutNote]) -> list[PutNote]:
         stale = []
@@ -315,10 +322,10 @@ def _token(record: NoteRecord | None) -> bytes:
     return b"" if record is None else _value(record)[:TOKEN_BYTES]
 
 
-def _timed(answer: Sequence[Any]) -> Iterator[Hit]:
+def _timed(answer: Sequence[Any]) -> list[Hit]:
     """Members WITHSCORES, whether the client already paired them or not."""
     pairs = answer if answer and isinstance(answer[0], (list, tuple)) else zip(answer[::2], answer[1::2], strict=True)
-    return (Hit(member.decode(), float(score), int(float(score))) for member, score in pairs)
+    return [Hit(member.decode(), at := float(score), int(at)) for member, score in pairs]
 
 
 def _highest(sums: Mapping[bytes, float], best: int) -> list[bytes]:

@@ -14,6 +14,7 @@ Every method raises ``Transient`` when its server does not answer within the tim
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
+from schemas.events import Tag
 from schemas.stored import NoteRecord, ProfileHead, ProfileRecord
 from schemas.writes import TAG_SPACE, DropVector, PutNote, PutProfile, PutVector
 
@@ -67,6 +68,25 @@ class Window(NamedTuple):
     until: int | None = None
 
 
+class Glance(Protocol):
+    """A note as a query sees it; ``schemas.stored.NoteRecord`` and ``NoteGlance`` say what the fields mean."""
+
+    @property
+    def author_id(self) -> str: ...
+    @property
+    def deleted(self) -> bool: ...
+    @property
+    def published_at(self) -> int: ...
+    @property
+    def category(self) -> str | None: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def tags(self) -> Sequence[Tag]: ...
+    @property
+    def texts(self) -> Sequence[str]: ...
+
+
 class Profiles(Protocol):
     """Reader records, written by compare-and-set."""
 
@@ -88,6 +108,10 @@ class Notes(Protocol):
 
     def get(self, note_ids: Sequence[str]) -> dict[str, NoteRecord]:
         """Records of the notes that are known; deleted ones have ``deleted`` set and no tags."""
+        ...
+
+    def glance(self, note_ids: Sequence[str]) -> Mapping[str, Glance]:
+        """Like ``get``, only what a query looks at."""
         ...
 
     def put(self, puts: Sequence[PutNote]) -> list[PutNote]:
