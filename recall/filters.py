@@ -41,15 +41,9 @@ Judge = Callable[[str], Removed | None]
 
 def split(candidates: Sequence[N], judge: Judge) -> tuple[list[N], list[Removed]]:
     """Asks ``judge`` about each candidate in order; every candidate is in exactly one of the two lists, both in the order given."""
-    kept: list[N] = []
-    removed: list[Removed] = []
-    for candidate in candidates:
-        verdict = judge(candidate.note_id)
-        if verdict is None:
-            kept.append(candidate)
-        else:
-            removed.append(verdict)
-    return kept, removed
+    verdicts = [judge(candidate.note_id) for candidate in candidates]
+    kept = [candidate for candidate, verdict in zip(candidates, verdicts, strict=True) if verdict is None]
+    return kept, [verdict for verdict in verdicts if verdict is not None]
 
 
 def known(records: Mapping[str, Glance]) -> Judge:

@@ -6,6 +6,7 @@ is much better than another); recency has no such scale and enters by reciprocal
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from operator import add
 
 from msgspec import Struct, field
 
@@ -74,14 +75,18 @@ def merge(candidates: Sequence[Candidate], blends: Mapping[str, Blend]) -> list[
     parts: list[list[ChannelScore]] = [[] for _ in candidates]
     for name in sorted(blends):
         blend = blends[name]
-        scores = [_finite(candidate, name) for candidate in candidates]
-        order = _best_first(candidates, scores)
-        for rank, place in enumerate(order, start=1):
-            parts[place].append(ChannelScore(name, rank, candidates[place].scores[name]))
-            if blend.by_rank:
+        order = _best_first(candidates, name)
+        for rank, (*_, place, score) in enumerate(order, start=1):
+            parts[place].append(ChannelScore(name, rank, score))
+        if blend.by_rank:
+            for rank, (*_, place, _) in enumerate(order, start=1):
                 totals[place] += blend.weight * (1.0 / (RANK_OFFSET + rank))
-        if not blend.by_rank:
-            totals = [total + blend.weight * amount for total, amount in zip(totals, _z_scores(scores, blend), strict=True)]
+        elif order:
+            present, absent = _z_scores([one[-1] for one in order], len(candidates), blend)
+            amounts = [blend.weight * absent] * len(candidates)
+            for (*_, place, _), amount in zip(order, present, strict=True):
+                amounts[place] = blend.weight * amount
+            totals = list(map(add, totals, amounts))
     ranked = [
         Ranked(candidate.note_id, candidate.published_at, round(total, DECIMALS), own)
         for candidate, total, own in zip(candidates, totals, parts, strict=True)
@@ -89,31 +94,28 @@ def merge(candidates: Sequence[Candidate], blends: Mapping[str, Blend]) -> list[
     return sorted(ranked, key=lambda one: (-one.score, -one.published_at, one.note_id))
 
 
-def _finite(candidate: Candidate, channel: str) -> float | None:
-    score = candidate.scores.get(channel)
-    return score if score is not None and math.isfinite(score) else None
+Scored = tuple[float, int, str, int, float]
+"""What a channel's candidates are ordered by, as in ``merge``; then the place among the candidates and the channel's score."""
 
 
-def _best_first(candidates: Sequence[Candidate], scores: Sequence[float | None]) -> list[int]:
-    """Places of the candidates that have a score, ties as in ``merge``."""
-    scored = [
-        (-round(score, DECIMALS), -candidate.published_at, candidate.note_id, place)
-        for place, (candidate, score) in enumerate(zip(candidates, scores, strict=True))
-        if score is not None
-    ]
-    return [place for *_, place in sorted(scored)]
+def _best_first(candidates: Sequence[Candidate], channel: str) -> list[Scored]:
+    """The candidates of which the channel gave a finite score."""
+    return sorted(
+        (-round(score, DECIMALS), -candidate.published_at, candidate.note_id, place, score)
+        for place, candidate in enumerate(candidates)
+        if (score := candidate.scores.get(channel)) is not None and math.isfinite(score)
+    )
 
 
-def _z_scores(scores: Sequence[float | None], blend: Blend) -> list[float]:
-    """Standard scores over all candidates; zeros when they do not differ."""
-    found = [score for score in scores if score is not None]
-    if not found:
-        return [0.0] * len(scores)
+def _z_scores(found: Sequence[float], count: int, blend: Blend) -> tuple[list[float], float]:
+    """Standard scores of what a channel found, and of the candidates besides, among ``count`` in all; zeros when they do not differ."""
     largest = max(map(abs, found)) or 1.0
     lowest = min(found) if blend.absent is None else min(*found, blend.absent)
-    values = [(lowest if score is None else score) / largest for score in scores]
-    mean = math.fsum(values) / len(values)
-    apart = [value - mean for value in values]
-    spread = math.sqrt(math.fsum(value**2 for value in apart) / len(values))
+    values, others = [score / largest for score in found], count - len(found)
+    mean = math.fsum(values + [lowest / largest] * others) / count
+    present, absent = [value - mean for value in values], lowest / largest - mean
+    spread = math.sqrt(math.fsum([value**2 for value in present] + [absent**2] * others) / count)
+    if spread <= SPREAD_NONE:
+        return [0.0] * len(found), 0.0
     unit = max(spread, blend.resolution / largest)
-    return [value / unit for value in apart] if spread > SPREAD_NONE else [0.0] * len(scores)
+    return [value / unit for value in present], absent / unit

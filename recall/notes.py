@@ -187,7 +187,7 @@ class RedisNotes:
 
     def _values(self, note_ids: Sequence[str]) -> dict[str, bytes]:
         distinct = list(dict.fromkeys(note_ids))
-        values = read_values(self._client, [self._keys.note(note_id) for note_id in distinct])
+        values = read_values(self._client, self._keys.notes(distinct))
         return {note_id: value for note_id, value in zip(distinct, values, strict=True) if value}
 
     def _compare_and_set(self, records: Mapping[str, tuple[bytes, NoteRecord]]) -> dict[str, bytes]:

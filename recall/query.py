@@ -137,9 +137,9 @@ def recall(query: Query, stores: RecallStores, encoder: TagEncoder) -> Recalled:
     else:
         places = arrange(ranked, context, plan, query.k)
     reasons = explain_all([place.note for place in places], context) if query.explain else [[] for _ in places]
-    results = [result(place, found, context.notes) for place, found in zip(places, reasons, strict=True)]
+    records = context.notes.get(place.note.note_id for place in places)
+    results = [result(place, found, records[place.note.note_id]) for place, found in zip(places, reasons, strict=True)]
     if query.explain:
-        records = context.notes.get(one.note_id for one in results)
         results = [
             replace(one, why=why(place, records[one.note_id], one.reasons, context, Moment(now, plan)))
             for place, one in zip(places, results, strict=True)
@@ -265,9 +265,8 @@ def texts(record: Glance | None) -> list[str]:
     return [] if record is None else [tag.text for tag in sorted(record.tags, key=lambda tag: tag.rank)]
 
 
-def result(place: Place, reasons: list[Reason], notes: KnownNotes) -> Result:
+def result(place: Place, reasons: list[Reason], record: Glance) -> Result:
     """A place of the answer as it is shown."""
     one = place.note
-    record = notes.get([one.note_id])[one.note_id]
     shown = (record.category, record.published_at, texts(record))
     return Result(one.note_id, one.score, one.channels, reasons, *shown, quota=place.quota, exploration_left=place.left)

@@ -43,7 +43,7 @@ def serve(serve_host: str | None, serve_port: int | None, data: str | None) -> N
 
 
 def build(settings: Settings) -> "FastAPI":
-    """The application over the stores of the settings; the tag encoder is loaded before the first request."""
+    """The application over the stores of the settings; what a request needs is loaded before the first one."""
     from recall.build import open_stores, tag_encoder
     from recall.http_api import create_app
     from recall.pointer import active_bundle
@@ -58,11 +58,13 @@ def build(settings: Settings) -> "FastAPI":
         encoder.encode(["warm"])
         for space in live().spaces.values():
             space.readers([[]])
+        live().index.visible(["-"])
     except Transient as error:
         click.echo(f"tagstream: {error}; /ready says when it is back", err=True)
+    app = create_app(Answers(live, encoder, settings), settings)
     gc.collect()
     gc.freeze()  # what was loaded stays: a full collection in the middle of a request would walk all of it
-    return create_app(Answers(live, encoder, settings), settings)
+    return app
 
 
 def is_loopback(host: str) -> bool:
