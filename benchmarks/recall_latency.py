@@ -2,24 +2,28 @@
 
 Everything is on the real servers: records and tag index in Redis, vectors in Milvus, readers with 30 actions each. Ours is the whole
 ``recall()``: profile from Redis, tag vectors (cached, as after a reader's first call), the channels, filters, merge. The peer is one bare
-pymilvus search of the very vector, filter and limit that the embedding channel uses; calls alternate. Exactness is the overlap with
-brute force over all vectors acknowledged before the search, while another thread writes.
+pymilvus search of the very vector, filter and limit that the embedding channel uses; calls alternate. Beside the clock, which other
+processes disturb, it counts what a call costs: CPU time of this process and of the Redis server, and round trips to Redis. Exactness is the
+overlap with brute force over all vectors acknowledged before the search, while another thread writes.
 """
 
 import gc
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from statistics import quantiles
+from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import numpy as np
+import redis
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from benchmarks.report import Row
+from benchmarks.report import Row, cpu_seconds
 from consumers.namespace import drop_namespace
 from consumers.update_profiles import UpdateProfiles
 from models.pooling import note_vector, user_vector
@@ -33,7 +37,7 @@ from recall.note_tags import RedisNoteTags
 from recall.pointer import activate_if_none, name_encoder
 from recall.query import FETCH_MIN, Query, RecallStores, recall
 from recall.reader import KnownNotes, read_reader
-from recall.redis_client import redis_client
+from recall.redis_client import Client, redis_client
 from recall.serving import Answers, LiveStores
 from recall.stores import Window
 from schemas.codec import encode
@@ -52,7 +56,8 @@ Vectors = NDArray[np.float32]
 
 
 class Size(Struct, frozen=True):
-    """How much. ``arriving``: notes a second during the search for exactness; ``threads``: readers at a time."""
+    """How much. ``arriving``: notes a second during the search for exactness; ``threads``: readers at a time; ``rounds``: timed
+    calls of each reader."""
 
     notes: int = 100_000
     tags: int = 5_000
@@ -61,6 +66,7 @@ class Size(Struct, frozen=True):
     arriving: float = 50.0
     searches: int = 200
     threads: int = 16
+    rounds: int = 5
 
 
 class Made(Struct, frozen=True):
@@ -166,7 +172,7 @@ def _latency(made: Made) -> list[Row]:
 
     sides = {"raw": bare, "default": ours(DEFAULT_CHANNELS), "embedding": ours(("tag_embedding",))}
     took: dict[str, list[float]] = {side: [] for side in sides}
-    for round_ in range(4):
+    for round_ in range(made.size.rounds + 1):
         for reader in range(made.size.readers):
             for side in (*sides,) if reader % 2 else (*reversed(sides),):
                 begun = time.perf_counter()
@@ -187,7 +193,50 @@ def _latency(made: Made) -> list[Row]:
                     note="whole recall against one search; wanted at p99: at most 1.3 times" if p == 99 else "",
                 )
             )
-    return rows
+    return [*rows, *_costs(made, sides)]
+
+
+def _costs(made: Made, sides: Mapping[str, Callable[[int], None]]) -> list[Row]:
+    """What one call costs, by means over the readers."""
+    client = redis_client(made.settings)
+    costs = {side: _cost(client, call, made.size.readers) for side, call in sides.items()}
+    what = (("CPU of this process", "ms"), ("CPU of the Redis server", "ms"), ("round trips to Redis", "trips"))
+    named = {"default": "all default channels", "embedding": "tag_embedding alone"}
+    return [
+        Row(
+            what=f"{figure} a recall; {channels}",
+            unit=unit,
+            ours=costs[side][place],
+            peer=costs["raw"][place] if place == 0 else None,
+            peer_name="the bare search" if place == 0 else "",
+        )
+        for side, channels in named.items()
+        for place, (figure, unit) in enumerate(what)
+    ]
+
+
+def _cost(client: Client, call: Callable[[int], None], readers: int) -> tuple[float, float, float]:
+    """CPU ms here, CPU ms of the Redis server (of all its clients) and round trips of one call."""
+    trips = 0
+
+    def sends(send: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **named: Any) -> Any:
+            nonlocal trips
+            trips += 1
+            return send(*arguments, **named)
+
+        return counted
+
+    server, own = _server_cpu_s(client), cpu_seconds()
+    with patch.object(redis.Connection, "send_packed_command", sends(redis.Connection.send_packed_command)):
+        for reader in range(readers):
+            call(reader)
+    return (cpu_seconds() - own) * 1000 / readers, (_server_cpu_s(client) - server) * 1000 / readers, trips / readers
+
+
+def _server_cpu_s(client: Any) -> float:
+    used = client.info("cpu")
+    return float(used["used_cpu_user"] + used["used_cpu_sys"])
 
 
 def _reader_vector(made: Made, user_id: str) -> Vectors:

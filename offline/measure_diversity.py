@@ -24,6 +24,7 @@ from offline.recall_metrics import Ranker, Scores
 from offline.recall_task import Protocol, Task, make_task, within
 from recall.diversity import diversify
 from recall.merge import Ranked
+from recall.stores import Glance
 from schemas.events import Tag
 from schemas.stored import NoteRecord
 
@@ -55,7 +56,7 @@ def measure(task: Task, ranker: Ranker, k: int, settings: Sequence[float], reade
     return rows
 
 
-def _figures(arranged: Sequence[Ranked], records: Mapping[str, NoteRecord], wanted: Rows) -> tuple[float, float, float, float]:
+def _figures(arranged: Sequence[Ranked], records: Mapping[str, Glance], wanted: Rows) -> tuple[float, float, float, float]:
     """Of one answer: recall, then distinct tags, distinct categories and overlap of what a reader sees first."""
     notes = [one.note_id for one in arranged]
     sets = [{tag.text for tag in records[note].tags} for note in notes[:SHOWN]]

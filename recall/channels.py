@@ -22,8 +22,7 @@ from msgspec import Struct
 from models.roles import TagEncoder
 from recall.merge import RANK_OFFSET, Blend
 from recall.reader import KnownNotes, Reader
-from recall.stores import Hit, NoteIndex, Window
-from schemas.stored import NoteRecord
+from recall.stores import Glance, Hit, NoteIndex, Window
 
 if TYPE_CHECKING:
     from recall.learned_channels import ReaderVectors
@@ -125,11 +124,11 @@ class TagIndex(Struct, frozen=True):
         return {text: score * idf(notes, tagged[text]) for text, score in liked.items()}
 
     @staticmethod
-    def _scored(hit: Hit, record: NoteRecord | None, weights: Mapping[str, float]) -> Hit | None:
+    def _scored(hit: Hit, record: Glance | None, weights: Mapping[str, float]) -> Hit | None:
         """The hit with its record's score; a note that is unknown or deleted stays for the filters to name."""
         if record is None or record.deleted:
             return hit
-        shared = [weights[tag.text] for tag in record.tags if tag.text in weights]
+        shared = [weights[text] for text in record.texts if text in weights]
         return Hit(hit.note_id, math.fsum(shared), record.published_at) if shared else None
 
 
@@ -141,11 +140,12 @@ class Fresh(Struct, frozen=True):
 
     def candidates(self, context: Context) -> Found:
         """See ``Channel``."""
-        shares = category_shares(context)
+        weights = {"*": 1.0, **category_shares(context)}
+        newest = context.notes.store.newest(list(weights), context.window, context.limit)
         scores: dict[str, float] = {}
         published: dict[str, int] = {}
-        for category, weight in {"*": 1.0, **shares}.items():
-            for rank, hit in enumerate(context.notes.store.recent([category], context.window, context.limit), start=1):
+        for category, weight in weights.items():
+            for rank, hit in enumerate(newest[category], start=1):
                 scores[hit.note_id] = scores.get(hit.note_id, 0.0) + weight / (RANK_OFFSET + rank)
                 published[hit.note_id] = hit.published_at
         hits = [Hit(note_id, score, published[note_id]) for note_id, score in scores.items()]

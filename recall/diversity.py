@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recall.merge import Ranked
-from schemas.stored import NoteRecord
+from recall.stores import Glance
 
 PLACES_MAX = 100
 LOOKED_AT = 4
 Floats = NDArray[np.float64]
 
 
-def diversify(ranked: Sequence[Ranked], records: Mapping[str, NoteRecord], k: int, trade: float) -> list[Ranked]:
+def diversify(ranked: Sequence[Ranked], records: Mapping[str, Glance], k: int, trade: float) -> list[Ranked]:
     """The ranking with its first ``k`` places (at most 100) chosen anew among the first 4 x ``k``; what is left follows in its order.
 
     Args:
@@ -36,7 +36,7 @@ def diversify(ranked: Sequence[Ranked], records: Mapping[str, NoteRecord], k: in
     return [*(pool[place] for place in (*chosen, *rest)), *ranked[len(pool) :]]
 
 
-def carried(record: NoteRecord | None) -> list[tuple[str, str]]:
+def carried(record: Glance | None) -> list[tuple[str, str]]:
     """What a note's set holds; nothing where the note is not known."""
     if record is None:
         return []

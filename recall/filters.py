@@ -5,9 +5,8 @@ from typing import Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
-from recall.stores import Window
+from recall.stores import Glance, Window
 from schemas.canary import CANARY_READER, is_canary
-from schemas.stored import NoteRecord
 
 Reason = Literal["unknown", "deleted", "outside_window", "own", "seen", "duplicate", "canary"]
 MEANING: dict[Reason, str] = {
@@ -44,15 +43,9 @@ Judge = Callable[[str], Removed | None]
 
 def split(candidates: Sequence[N], judge: Judge) -> tuple[list[N], list[Removed]]:
     """Asks ``judge`` about each candidate in order; every candidate is in exactly one of the two lists, both in the order given."""
-    kept: list[N] = []
-    removed: list[Removed] = []
-    for candidate in candidates:
-        verdict = judge(candidate.note_id)
-        if verdict is None:
-            kept.append(candidate)
-        else:
-            removed.append(verdict)
-    return kept, removed
+    verdicts = [judge(candidate.note_id) for candidate in candidates]
+    kept = [candidate for candidate, verdict in zip(candidates, verdicts, strict=True) if verdict is None]
+    return kept, [verdict for verdict in verdicts if verdict is not None]
 
 
 def no_canary(user_id: str) -> Judge:
@@ -60,17 +53,17 @@ def no_canary(user_id: str) -> Judge:
     return lambda note_id: Removed(note_id, "canary") if is_canary(note_id) and user_id != CANARY_READER else None
 
 
-def known(records: Mapping[str, NoteRecord]) -> Judge:
+def known(records: Mapping[str, Glance]) -> Judge:
     """Removes notes without a record: an index entry that nothing stands behind."""
     return lambda note_id: None if note_id in records else Removed(note_id, "unknown")
 
 
-def live(records: Mapping[str, NoteRecord]) -> Judge:
+def live(records: Mapping[str, Glance]) -> Judge:
     """Removes deleted notes."""
     return lambda note_id: Removed(note_id, "deleted") if note_id in records and records[note_id].deleted else None
 
 
-def within(records: Mapping[str, NoteRecord], window: Window) -> Judge:
+def within(records: Mapping[str, Glance], window: Window) -> Judge:
     """Removes notes whose record says they were published outside the window, whatever the index said."""
 
     def judge(note_id: str) -> Removed | None:
@@ -84,7 +77,7 @@ def within(records: Mapping[str, NoteRecord], window: Window) -> Judge:
     return judge
 
 
-def not_own(records: Mapping[str, NoteRecord], user_id: str) -> Judge:
+def not_own(records: Mapping[str, Glance], user_id: str) -> Judge:
     """Removes the reader's own notes."""
     return lambda note_id: Removed(note_id, "own") if note_id in records and records[note_id].author_id == user_id else None
 
@@ -94,7 +87,7 @@ def unseen(acted_on: Collection[str]) -> Judge:
     return lambda note_id: Removed(note_id, "seen") if note_id in acted_on else None
 
 
-def original(records: Mapping[str, NoteRecord], acted_on: Mapping[str, str]) -> Judge:
+def original(records: Mapping[str, Glance], acted_on: Mapping[str, str]) -> Judge:
     """Removes reposts: notes with the fingerprint of one judged before (so judge best first) or of one acted on. Notes without text pass.
 
     Args:

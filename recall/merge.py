@@ -6,6 +6,7 @@ is much better than another); recency has no such scale and enters by reciprocal
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from operator import add
 
 from msgspec import Struct, field
 
@@ -70,48 +71,51 @@ def merge(candidates: Sequence[Candidate], blends: Mapping[str, Blend]) -> list[
     A score that is not finite counts as if the channel had not proposed the note. Scores are rounded to nine decimals; equal ones are
     ordered by publication, newest first, then by ``note_id``: the order of ``candidates`` and of ``blends`` changes nothing.
     """
-    totals = dict.fromkeys((candidate.note_id for candidate in candidates), 0.0)
-    parts: dict[str, list[ChannelScore]] = {note_id: [] for note_id in totals}
+    totals = [0.0] * len(candidates)
+    parts: list[list[ChannelScore]] = [[] for _ in candidates]
     for name in sorted(blends):
         blend = blends[name]
-        ranks = _ranks(candidates, name)
-        amounts = _reciprocals(ranks) if blend.by_rank else _z_scores(candidates, name, blend)
-        for candidate in candidates:
-            note_id = candidate.note_id
-            totals[note_id] += blend.weight * amounts.get(note_id, 0.0)
-            if note_id in ranks:
-                parts[note_id].append(ChannelScore(name, ranks[note_id], candidate.scores[name]))
+        order = _best_first(candidates, name)
+        for rank, (*_, place, score) in enumerate(order, start=1):
+            parts[place].append(ChannelScore(name, rank, score))
+        if blend.by_rank:
+            for rank, (*_, place, _) in enumerate(order, start=1):
+                totals[place] += blend.weight * (1.0 / (RANK_OFFSET + rank))
+        elif order:
+            present, absent = _z_scores([one[-1] for one in order], len(candidates), blend)
+            amounts = [blend.weight * absent] * len(candidates)
+            for (*_, place, _), amount in zip(order, present, strict=True):
+                amounts[place] = blend.weight * amount
+            totals = list(map(add, totals, amounts))
     ranked = [
-        Ranked(candidate.note_id, candidate.published_at, round(totals[candidate.note_id], DECIMALS), parts[candidate.note_id])
-        for candidate in candidates
+        Ranked(candidate.note_id, candidate.published_at, round(total, DECIMALS), own)
+        for candidate, total, own in zip(candidates, totals, parts, strict=True)
     ]
     return sorted(ranked, key=lambda one: (-one.score, -one.published_at, one.note_id))
 
 
-def _finite(candidate: Candidate, channel: str) -> float | None:
-    score = candidate.scores.get(channel)
-    return score if score is not None and math.isfinite(score) else None
+Scored = tuple[float, int, str, int, float]
+"""What a channel's candidates are ordered by, as in ``merge``; then the place among the candidates and the channel's score."""
 
 
-def _ranks(candidates: Sequence[Candidate], channel: str) -> dict[str, int]:
-    """Rank by note of the candidates the channel scored, ties as in ``merge``."""
-    scored = [(-round(score, DECIMALS), -c.published_at, c.note_id) for c in candidates if (score := _finite(c, channel)) is not None]
-    return {note_id: rank for rank, (_, _, note_id) in enumerate(sorted(scored), start=1)}
+def _best_first(candidates: Sequence[Candidate], channel: str) -> list[Scored]:
+    """The candidates of which the channel gave a finite score."""
+    return sorted(
+        (-round(score, DECIMALS), -candidate.published_at, candidate.note_id, place, score)
+        for place, candidate in enumerate(candidates)
+        if (score := candidate.scores.get(channel)) is not None and math.isfinite(score)
+    )
 
 
-def _reciprocals(ranks: Mapping[str, int]) -> dict[str, float]:
-    return {note_id: 1.0 / (RANK_OFFSET + rank) for note_id, rank in ranks.items()}
-
-
-def _z_scores(candidates: Sequence[Candidate], channel: str, blend: Blend) -> dict[str, float]:
-    """Standard scores over all candidates; none when they do not differ."""
-    found = [score for candidate in candidates if (score := _finite(candidate, channel)) is not None]
-    if not found:
-        return {}
+def _z_scores(found: Sequence[float], count: int, blend: Blend) -> tuple[list[float], float]:
+    """Standard scores of what a channel found, and of the candidates besides, among ``count`` in all; zeros when they do not differ."""
     largest = max(map(abs, found)) or 1.0
     lowest = min(found) if blend.absent is None else min(*found, blend.absent)
-    values = {c.note_id: (lowest if (score := _finite(c, channel)) is None else score) / largest for c in candidates}
-    mean = math.fsum(values.values()) / len(values)
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values.values()) / len(values))
+    values, others = [score / largest for score in found], count - len(found)
+    mean = math.fsum(values + [lowest / largest] * others) / count
+    present, absent = [value - mean for value in values], lowest / largest - mean
+    spread = math.sqrt(math.fsum([value**2 for value in present] + [absent**2] * others) / count)
+    if spread <= SPREAD_NONE:
+        return [0.0] * len(found), 0.0
     unit = max(spread, blend.resolution / largest)
-    return {note_id: (value - mean) / unit for note_id, value in values.items()} if spread > SPREAD_NONE else {}
+    return [value / unit for value in present], absent / unit

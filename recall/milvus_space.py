@@ -5,7 +5,7 @@ searched there: Milvus looks through segments that are not sealed yet by an inte
 with a narrow time filter most hits would be lost.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,7 @@ class MilvusSpace:
                 consistency_level="Bounded",
                 timeout=self._timeout_s,
             )
-        return [[Hit(hit["entity"]["note_id"], float(hit["distance"]), hit["entity"]["published_at"]) for hit in hits] for hits in found]
+        return [[_hit(float(hit["distance"]), hit["entity"]) for hit in hits] for hits in found]
 
     def visible(self, note_ids: Sequence[str], since: int) -> dict[str, int]:
         """Found by a Bounded read of the main collection and, where published from ``since`` on, of the fresh one."""
@@ -156,6 +156,10 @@ class MilvusSpace:
 
     def _name(self, kind: str) -> str:
         return self._places[kind].name
+
+
+def _hit(score: float, fields: Mapping[str, Any]) -> Hit:
+    return Hit(fields["note_id"], score, fields["published_at"])
 
 
 def _row(put: PutVector) -> dict[str, Any]:

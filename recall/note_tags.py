@@ -28,7 +28,7 @@ class RedisNoteTags:
         return self._packed
 
     def packed(self, note_ids: Sequence[str]) -> dict[str, bytes]:
-        values = read_values(self._client, [self._keys.note(note_id) for note_id in note_ids])
+        values = read_values(self._client, self._keys.notes(note_ids))
         held, found = self._packed, {}
         for note_id, value in zip(note_ids, values, strict=True):
             if value is None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import xxhash
 
-from recall.redis_client import Client, redis_errors
+from recall.redis_client import Client, redis_errors, run_all
 from recall.stores import Held, HeldHead
 from schemas.keys import Keys, bucket
 from schemas.stored import ProfileHead, ProfileRecord
@@ -177,11 +177,7 @@ class RedisProfiles:
         loaded = self._scripts.get(script)
         if loaded is None:
             loaded = self._scripts[script] = self._client.script_load(script)
-        pipeline = self._client.pipeline(transaction=False)
-        for keys, arguments in calls:
-            pipeline.execute_command("EVALSHA", loaded, len(keys), *keys, *arguments)
-        answers: list[list[Any]] = pipeline.execute()
-        return answers
+        return run_all(self._client, [("EVALSHA", loaded, len(keys), *keys, *arguments) for keys, arguments in calls])
 
 
 class MemoryProfiles:

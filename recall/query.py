@@ -6,6 +6,7 @@ named in ``degraded``.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, partial
 
 from msgspec import Struct, field
@@ -23,10 +24,9 @@ from recall.note_index import now_ms
 from recall.plan import plan_of
 from recall.reader import KnownNotes, read_reader
 from recall.sentences import Moment, why
-from recall.stores import ExplorationBudget, NoteIndex, Notes, Profiles, Window
+from recall.stores import ExplorationBudget, Glance, NoteIndex, Notes, Profiles, Window
 from schemas.errors import Transient
 from schemas.settings import Settings
-from schemas.stored import NoteRecord
 
 DAY_MS = 86_400_000
 OVERFETCH = 4
@@ -139,9 +139,9 @@ def recall(query: Query, stores: RecallStores, encoder: TagEncoder) -> Recalled:
     else:
         places = arrange(ranked, context, plan, query.k)
     reasons = explain_all([place.note for place in places], context) if query.explain else [[] for _ in places]
-    results = [result(place, found, context.notes) for place, found in zip(places, reasons, strict=True)]
+    records = context.notes.get(place.note.note_id for place in places)
+    results = [result(place, found, records[place.note.note_id]) for place, found in zip(places, reasons, strict=True)]
     if query.explain:
-        records = context.notes.get(one.note_id for one in results)
         results = [
             replace(one, why=why(place, records[one.note_id], one.reasons, context, Moment(now, plan)))
             for place, one in zip(places, results, strict=True)
@@ -172,15 +172,30 @@ def rank(channels: Sequence[Channel], context: Context, degraded: dict[str, str]
 
 
 def propose_all(channels: Sequence[Channel], context: Context, degraded: dict[str, str]) -> dict[str, Found]:
-    """What each channel proposes, by name. They wait for different servers, so they ask at the same time."""
-    if len(channels) <= 1:
-        return {channel.name: propose(channel, context, degraded) for channel in channels}
-    lines: list[dict[str, str]] = [{} for _ in channels]
-    running = [_threads().submit(propose, channel, context, own) for channel, own in zip(channels[1:], lines[1:], strict=True)]
-    found = [propose(channels[0], context, lines[0]), *(one.result() for one in running)]
-    for own in lines:
+    """What each channel proposes, by name.
+
+    The note index takes longest, so its first channel is asked from here, at once, and any further one from a thread of its own. While they
+    wait, one more thread asks Redis for the others: threads that compute at the same time would only take turns.
+    """
+    lines: dict[str, dict[str, str]] = {channel.name: {} for channel in channels}
+    near = [[channel] for channel in channels if channel.name not in WORD_FOR_WORD]
+    others = [channel for channel in channels if channel.name in WORD_FOR_WORD]
+    here, *away = [group for group in (*near, others) if group] or [[]]
+    asked = [_threads().submit(propose_from, group, context, lines) for group in away]
+    found = propose_from(here, context, lines)
+    for one in asked:
+        found |= one.result()
+    for own in lines.values():
         degraded.update(own)
-    return {channel.name: one for channel, one in zip(channels, found, strict=True)}
+    return {channel.name: found[channel.name] for channel in channels}
+
+
+def propose_from(channels: Sequence[Channel], context: Context, lines: Mapping[str, dict[str, str]]) -> dict[str, Found]:
+    """Asks one channel after the other, and reads the records of what they propose while the note index may still be searching."""
+    found = {channel.name: propose(channel, context, lines[channel.name]) for channel in channels}
+    with suppress(Transient):  # the filters ask again
+        context.notes.get(hit.note_id for one in found.values() for hit in one.hits)
+    return found
 
 
 @cache
@@ -248,14 +263,13 @@ def matched(one: Ranked) -> bool:
     return any(part.name != "fresh" for part in one.channels)
 
 
-def texts(record: NoteRecord | None) -> list[str]:
+def texts(record: Glance | None) -> list[str]:
     """A note's tags as texts, by rank."""
     return [] if record is None else [tag.text for tag in sorted(record.tags, key=lambda tag: tag.rank)]
 
 
-def result(place: Place, reasons: list[Reason], notes: KnownNotes) -> Result:
+def result(place: Place, reasons: list[Reason], record: Glance) -> Result:
     """A place of the answer as it is shown."""
     one = place.note
-    record = notes.get([one.note_id])[one.note_id]
     shown = (record.category, record.published_at, texts(record))
     return Result(one.note_id, one.score, one.channels, reasons, *shown, quota=place.quota, exploration_left=place.left)

@@ -1,16 +1,16 @@
 """A reader as a query sees one: scores at a moment, what was acted on, and the records of notes, each read once per query."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 
 from msgspec import Struct
 
 from models.profile import acted_on, scores_at, waiting_notes
 from models.profile_update import open_profile
-from recall.stores import Notes, Profiles
+from recall.stores import Glance, Notes, Profiles
 from schemas.events import Tag
 from schemas.settings import Settings
-from schemas.stored import NoteRecord, Profile
+from schemas.stored import Profile
 
 SCORE_MIN = 1e-9
 RECENT_NOTES = 256
@@ -21,9 +21,9 @@ class KnownNotes:
 
     def __init__(self, notes: Notes) -> None:
         self.store = notes
-        self._read: dict[str, NoteRecord | None] = {}
+        self._read: dict[str, Glance | None] = {}
 
-    def get(self, note_ids: Iterable[str]) -> dict[str, NoteRecord]:
+    def get(self, note_ids: Iterable[str]) -> dict[str, Glance]:
         """Records of the known notes among ``note_ids``, in their order; deleted ones included.
 
         Raises:
@@ -32,11 +32,11 @@ class KnownNotes:
         wanted = list(dict.fromkeys(note_ids))
         missing = [note_id for note_id in wanted if note_id not in self._read]
         if missing:
-            found = self.store.get(missing)
+            found = self.store.glance(missing)
             self._read.update((note_id, found.get(note_id)) for note_id in missing)
         return {note_id: record for note_id in wanted if (record := self._read[note_id]) is not None}
 
-    def tags_of(self, note_id: str) -> list[Tag] | None:
+    def tags_of(self, note_id: str) -> Sequence[Tag] | None:
         """A note's tags; None while nothing is known of the note."""
         record = self.get([note_id]).get(note_id)
         return None if record is None else record.tags

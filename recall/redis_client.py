@@ -71,25 +71,50 @@ def redis_errors() -> Iterator[None]:
 
 
 def read_values(client: Client, keys: Sequence[str]) -> list[bytes | None]:
-    """Values of ``schemas.keys`` keys, in order; one MGET a bucket, so that each stays within a cluster slot, all in few round trips.
+    """Values of ``schemas.keys`` keys, in order; few commands, whatever the number of keys.
 
     Raises:
         Transient: when Redis does not answer.
     """
     found: list[bytes | None] = [None] * len(keys)
-    pipelined: Any = client
     for start in range(0, len(keys), READ_KEYS):
         wanted = keys[start : start + READ_KEYS]
-        buckets = places_by_bucket(wanted)
-        with redis_errors():
-            pipeline = pipelined.pipeline(transaction=False)
-            for places in buckets.values():
-                pipeline.execute_command("MGET", *(wanted[place] for place in places))
-            answers = pipeline.execute()
-        for places, values in zip(buckets.values(), answers, strict=True):
+        commands = together(client, wanted)
+        answers = run_all(client, [("MGET", *(wanted[place] for place in places)) for places in commands])
+        for places, values in zip(commands, answers, strict=True):
             for place, value in zip(places, values, strict=True):
                 found[start + place] = value
     return found
+
+
+def run_all(client: Client, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Answers of the commands, in one round trip; they are sent as they are, because a cluster pipeline offers no ``eval`` of its own.
+
+    Raises:
+        Transient: when Redis does not answer.
+    """
+    if not calls:
+        return []
+    with redis_errors():
+        if len(calls) == 1:
+            alone: Any = client.execute_command
+            return [alone(*calls[0])]
+        with client.pipeline(transaction=False) as pipe:
+            for call in calls:
+                pipe.execute_command(*call)
+            return list(pipe.execute())
+
+
+def together(client: Client, keys: Sequence[str]) -> Sequence[Sequence[int]]:
+    """Places of the keys that one command may name: all of them, or on a cluster those of one bucket, which share its slot.
+
+    What a command costs here is its Python far more than its keys.
+    """
+    from redis import RedisCluster
+
+    if not keys:
+        return []
+    return list(places_by_bucket(keys).values()) if isinstance(client, RedisCluster) else [range(len(keys))]
 
 
 def places_by_bucket(keys: Sequence[str]) -> dict[str, list[int]]:

@@ -7,7 +7,7 @@ from recall.arrange import Place
 from recall.channels import Context, category_shares
 from recall.explain import COSINE_MIN, Reason
 from recall.plan import Plan
-from schemas.stored import NoteRecord
+from recall.stores import Glance
 
 TAGS_NAMED = 3
 BY_TAG = ("tag_index", "tag_index_idf")
@@ -20,7 +20,7 @@ class Moment(NamedTuple):
     plan: Plan
 
 
-def why(place: Place, record: NoteRecord, reasons: Sequence[Reason], context: Context, moment: Moment) -> dict[str, str]:
+def why(place: Place, record: Glance, reasons: Sequence[Reason], context: Context, moment: Moment) -> dict[str, str]:
     """One line for each channel that proposed the note, by channel name; one under ``quota`` where a quota brought it in.
 
     Args:
@@ -51,18 +51,18 @@ def age(milliseconds: int) -> str:
     return f"{milliseconds / 1000:.0f} s"
 
 
-def _fresh(record: NoteRecord, shares: Mapping[str, float], now: int) -> str:
+def _fresh(record: Glance, shares: Mapping[str, float], now: int) -> str:
     text = f"published {age(now - record.published_at)} ago"
     share = shares.get(record.category or "")
     return f"{text}; {share:.0%} of the notes acted on last are in {record.category}" if share else text
 
 
-def _explored(place: Place, record: NoteRecord, now: int, plan: Plan) -> str:
+def _explored(place: Place, record: Glance, now: int, plan: Plan) -> str:
     left = f"{place.left} of its {plan.exploration.impressions} guaranteed impressions are left after this one"
     return f"new, {age(now - record.published_at)} old; {left}"
 
 
-def _shared(record: NoteRecord, liked: Mapping[str, float]) -> str:
+def _shared(record: Glance, liked: Mapping[str, float]) -> str:
     tags = sorted({tag.text for tag in record.tags} & liked.keys(), key=lambda text: (-liked[text], text))
     more = f" and {len(tags) - TAGS_NAMED} more" if len(tags) > TAGS_NAMED else ""
     return f"shares {', '.join(tags[:TAGS_NAMED])}{more} with the profile"

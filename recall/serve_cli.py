@@ -43,7 +43,7 @@ def serve(serve_host: str | None, serve_port: int | None, data: str | None) -> N
 
 
 def build(settings: Settings) -> "FastAPI":
-    """The application over the live bundle; its tag encoder and spaces are loaded before the first request."""
+    """The application over the live bundle; what a request needs is loaded before the first one."""
     from recall.build import Live, open_live
     from recall.http_api import create_app
     from recall.pointer import active_bundle
@@ -61,12 +61,13 @@ def build(settings: Settings) -> "FastAPI":
     client = redis_client(settings)
     live = LiveStores(opened, lambda: active_bundle(client, settings), settings.serve_batch)
     try:
-        live()
+        live().stores.index.visible(["-"])
     except Transient as error:
         click.echo(f"tagstream: {error}; /ready says when it is back", err=True)
+    app = create_app(Answers(live, settings), settings)
     gc.collect()
     gc.freeze()  # what was loaded stays: a full collection in the middle of a request would walk all of it
-    return create_app(Answers(live, settings), settings)
+    return app
 
 
 def is_loopback(host: str) -> bool:

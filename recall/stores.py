@@ -14,6 +14,7 @@ Every method raises ``Transient`` when its server does not answer within the tim
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
+from schemas.events import Tag
 from schemas.stored import NoteRecord, ProfileHead, ProfileRecord
 from schemas.writes import TAG_SPACE, DropVector, PutNote, PutProfile, PutVector
 
@@ -67,6 +68,25 @@ class Window(NamedTuple):
     until: int | None = None
 
 
+class Glance(Protocol):
+    """A note as a query sees it; ``schemas.stored.NoteRecord`` and ``NoteGlance`` say what the fields mean."""
+
+    @property
+    def author_id(self) -> str: ...
+    @property
+    def deleted(self) -> bool: ...
+    @property
+    def published_at(self) -> int: ...
+    @property
+    def category(self) -> str | None: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def tags(self) -> Sequence[Tag]: ...
+    @property
+    def texts(self) -> Sequence[str]: ...
+
+
 class Profiles(Protocol):
     """Reader records, written by compare-and-set."""
 
@@ -90,6 +110,10 @@ class Notes(Protocol):
         """Records of the notes that are known; deleted ones have ``deleted`` set and no tags."""
         ...
 
+    def glance(self, note_ids: Sequence[str]) -> Mapping[str, Glance]:
+        """Like ``get``, only what a query looks at."""
+        ...
+
     def put(self, puts: Sequence[PutNote]) -> list[PutNote]:
         """Stores records with their index entries; an older event never overwrites a newer one. Returns the stale ones."""
         ...
@@ -101,7 +125,7 @@ class Notes(Protocol):
 
     def shared(self, weights: Mapping[str, float], window: Window, limit: int, best: int) -> "Shared":
         """The ``best`` notes by the sum of the weights of the tags that list them, ties newest first. Of each tag the newest ``limit``
-        notes within the window are looked at."""
+        notes within the window are looked at. A note that some tag still lists, but the list of all notes does not, has time 0."""
         ...
 
     def tag_counts(self, texts: Sequence[str], until: int | None = None) -> TagCounts:
@@ -110,6 +134,10 @@ class Notes(Protocol):
 
     def recent(self, categories: Sequence[str], window: Window, limit: int) -> list[Hit]:
         """Newest notes of the categories (``["*"]`` for all) within the window, newest first."""
+        ...
+
+    def newest(self, categories: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
+        """``recent`` of each category by itself; one round trip."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field, msgpack
 
 from schemas.events import Tag
 
@@ -35,6 +35,47 @@ class NoteRecord(Struct, array_like=True, omit_defaults=False):
     def order(self) -> tuple[int, bool, int]:
         """Compares events of one note: later event time wins, a deletion wins a tie, then the higher revision."""
         return (self.occurred_at, self.deleted, self.revision)
+
+    @property
+    def texts(self) -> list[str]:
+        """The tags' texts, as stored."""
+        return [tag.text for tag in self.tags]
+
+
+class NoteGlance(Struct, array_like=True, gc=False):
+    """What a query looks at of a ``NoteRecord``, in the same layout: the filters judge hundreds and show twenty, so the tags stay packed
+    until they are asked for, and are unpacked each time."""
+
+    note_id: str
+    author_id: str
+    occurred_at: int
+    deleted: bool
+    revision: int
+    digest: bytes
+    published_at: int
+    category: str | None
+    packed_tags: Raw
+    fingerprint: str
+
+    @property
+    def tags(self) -> list[Tag]:
+        """All of the tags."""
+        return _unpack_tags(self.packed_tags)
+
+    @property
+    def texts(self) -> list[str]:
+        """Their texts, as stored."""
+        return [tag.text for tag in _unpack_texts(self.packed_tags)]
+
+
+class _Text(Struct, gc=False):
+    """A tag, read for its text alone."""
+
+    text: str
+
+
+_unpack_tags = msgpack.Decoder(list[Tag]).decode
+_unpack_texts = msgpack.Decoder(list[_Text]).decode
 
 
 class PendingAction(Struct, array_like=True, gc=False):

@@ -275,10 +275,17 @@ class DyingClient:
         self.left = survives
 
     def pipeline(self, transaction: bool) -> Any:
+        self._go()
+        return self._client.pipeline(transaction=transaction)
+
+    def execute_command(self, *call: Any) -> Any:
+        self._go()
+        return self._client.execute_command(*call)
+
+    def _go(self) -> None:
         if self.left == 0:
             raise KeyboardInterrupt
         self.left -= 1
-        return self._client.pipeline(transaction=transaction)
 
 
 @pytest.mark.parametrize("survives", range(4))
@@ -337,3 +344,51 @@ def test_shared_sums_the_weights_of_the_lists_that_have_a_note(notes: Notes) -> 
     cut = notes.shared({"a": 2.0, "b": 0.5}, OPEN, 1, 5)
     assert ([(hit.note_id, hit.score) for hit in cut.hits], cut.cut) == ([("one", 2.0), ("two", 0.5)], True)
     assert [hit.note_id for hit in notes.shared({"a": 1.0, "b": 1.0}, OPEN, 5, 2).hits] == ["both", "one"]
+
+
+def test_the_newest_of_several_categories_come_apart(notes: Notes) -> None:
+    put(notes, record("n1", 10), record("n2", 20), record("n3", 30, category="home"), record("n4", 40, category=None))
+    found = notes.newest(["*", "shoes", "home", "food", "shoes"], Window(None, 30), 2)
+    assert {category: [(hit.note_id, hit.published_at) for hit in hits] for category, hits in found.items()} == {
+        "*": [("n3", 30), ("n2", 20)],
+        "shoes": [("n2", 20), ("n1", 10)],
+        "home": [("n3", 30)],
+        "food": [],
+    }
+    for category, hits in found.items():
+        assert hits == notes.recent([category], Window(None, 30), 2)
+
+
+def test_a_glance_says_what_the_record_says(notes: Notes) -> None:
+    live = record("n1", 5, ("red shoes", "跑鞋"), degraded=["video: too large"], category=None, fingerprint="text")
+    put(notes, live, record("n2", 5), tombstone("n2", 7))
+    assert set(notes.glance(["n1", "n2", "n3", "n1"])) == {"n1", "n2"}
+    for note_id, seen in notes.glance(["n1", "n2"]).items():
+        held = notes.get([note_id])[note_id]
+        for name in ("author_id", "deleted", "published_at", "category", "fingerprint", "tags", "texts"):
+            assert getattr(seen, name) == getattr(held, name), name
+    assert list(notes.glance(["n1"])["n1"].texts) == ["red shoes", "跑鞋"]
+
+
+def test_many_records_come_back_whatever_slots_they_are_in(notes: Notes) -> None:
+    put(notes, *(record(f"n{number}", number) for number in range(300)))
+    found = notes.get([f"n{number}" for number in range(-5, 305)])
+    assert [one.published_at for one in found.values()] == list(range(300))
+    assert list(found) == [f"n{number}" for number in range(300)]
+
+
+def test_of_equal_sums_the_newest_are_among_the_best(notes: Notes) -> None:
+    """Also of different tags' lists, and by id where the times are equal too."""
+    put(notes, *(record(f"a{at}", at, ("a",)) for at in (1, 4, 5)), *(record(f"b{at}", at, ("b",)) for at in (2, 3, 5)))
+    found = notes.shared({"a": 1.0, "b": 1.0}, OPEN, 9, 4)
+    assert [(hit.note_id, hit.published_at) for hit in found.hits] == [("a5", 5), ("b5", 5), ("a4", 4), ("b3", 3)]
+
+
+def test_a_note_that_only_a_tag_still_lists_comes_last_of_its_equals(settings: Any) -> None:
+    """As a trim between its keys leaves it: the times come from the list of all notes."""
+    client, keys = redis_client(settings), Keys(settings.namespace, "b1")
+    notes = RedisNotes(client, keys)
+    put(notes, record("older", 10), record("half trimmed", 20))
+    client.zrem(keys.recent("*"), "half trimmed")
+    hits = notes.shared({"red shoes": 1.0}, OPEN, 5, 5).hits
+    assert [(hit.note_id, hit.published_at) for hit in hits] == [("older", 10), ("half trimmed", 0)]

@@ -145,13 +145,14 @@ def test_a_failed_write_leaves_no_changed_record_in_the_cache(settings: Settings
     profiles = RedisProfiles(client, Keys(settings.namespace, "b1"), 100)
     assert profiles.write([put_action(profiles, "u", 1)]) == []
 
-    def refuse(**_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         from redis.exceptions import ConnectionError as Away
 
         raise Away("connection refused")
 
     put = put_action(profiles, "u", 2)
     monkeypatch.setattr(client, "pipeline", refuse)
+    monkeypatch.setattr(client, "execute_command", refuse)
     with pytest.raises(Transient, match="redis is not available"):
         profiles.write([put])
     monkeypatch.undo()

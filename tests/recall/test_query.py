@@ -1,6 +1,7 @@
 """Whole queries on the in-memory twins."""
 
 import random
+import threading
 
 import msgspec
 import pytest
@@ -269,3 +270,33 @@ def test_every_candidate_is_a_result_or_below_k_or_removed(world):
         world.act("u1", "click", f"n{rng.randrange(80)}")
     answer = world.recall("u1", k=500)
     assert sorted([*ids(answer), *removed(answer)]) == sorted(f"n{number}" for number in range(80))
+
+
+def test_channels_without_vectors_are_asked_while_the_index_searches(runner, monkeypatch):
+    """The search does not come back before Redis was asked for everything that the other channels need."""
+    asked, search = threading.Event(), runner.index.search
+    newest = runner.notes.newest
+
+    def waiting(*args):
+        assert asked.wait(10), "Redis is asked only after the search"
+        return search(*args)
+
+    def noticed(*args):
+        asked.set()
+        return newest(*args)
+
+    monkeypatch.setattr(runner.index, "search", waiting)
+    monkeypatch.setattr(runner.notes, "newest", noticed)
+    assert ids(runner.recall("u")) == ["exact", "similar", "other"]
+
+
+def test_a_query_reads_no_record_twice(runner, monkeypatch):
+    read, glance = [], runner.notes.glance
+
+    def counted(note_ids):
+        read.extend(note_ids)
+        return glance(note_ids)
+
+    monkeypatch.setattr(runner.notes, "glance", counted)
+    runner.recall("u", channels=("tag_index_idf", "fresh"), explain=True)
+    assert sorted(read) == ["exact", "liked", "other", "similar"]

@@ -32,3 +32,9 @@ def test_versions_and_namespaces_do_not_mix():
 @given(st.from_regex(r"[A-Za-z0-9_.-]{0,40}", fullmatch=True))
 def test_collection_names_are_plain(namespace):
     assert re.fullmatch(r"[A-Za-z0-9_]+", collection(namespace, "tag_vectors", "b-1.2"))
+
+
+@given(st.lists(ids))
+def test_keys_of_many_notes_are_the_keys_of_each(note_ids):
+    keys = Keys("ns", "b1")
+    assert keys.notes(note_ids) == [keys.note(note_id) for note_id in note_ids]
