@@ -12,6 +12,7 @@ COMMANDS = {
     "topics": "streams.cli:topics",
     "publish": "streams.cli:publish",
     "consume": "consumers.cli:consume",
+    "metrics": "consumers.metrics_cli:metrics",
     "note": "consumers.inspect_cli:note",
     "tag": "consumers.tag_file:tag",
     "profile": "recall.cli:profile",

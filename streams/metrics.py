@@ -19,6 +19,8 @@ LABELS: dict[str, tuple[str, ...]] = {
     "tagstream_retries_total": ("job", "dependency"),
     "tagstream_paused": ("job",),
     "tagstream_lag": ("job",),
+    "tagstream_tag_drift": ("measure",),
+    "tagstream_tag_drift_alerts": ("bundle",),
     "tagstream_batch_size": ("job",),
     "tagstream_batch_seconds": ("job", "phase"),
     "tagstream_stage_seconds": ("stage",),

@@ -1,0 +1,288 @@
+"""The faust app of the metrics: four agents, three tables, and the figures told to a sink and a compacted topic.
+
+faust brings the consumer group, the partition assignment, and tables with their recovery from changelog topics. Batches, offsets and the
+order of effects are ``streams/metrics_desk.py``; what is counted and how, ``streams/metric_steps.py`` and below.
+"""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from schemas.errors import BadSetting, MissingPrerequisite, Transient
+from schemas.settings import Settings
+from schemas.topics import INTERACTIONS, METRICS, METRICS_BY_NOTE, NOTE_EVENTS, NOTE_TAGGED, OWN, Topic
+from streams.client import admin_client, topic_uuid
+from streams.groups import behind
+from streams.jobs import Counts, Stop
+from streams.metric_steps import JOB, FactStep, NoteStep, ReaderStep, Step, TagStep
+from streams.metric_windows import Rules
+from streams.metrics_desk import Desk, Sent
+from streams.tag_drift import Quality, Reference, Thresholds
+from streams.topics_admin import create_topics, describe_topics
+
+log = logging.getLogger(__name__)
+TELL_S = 1.0
+SESSION_S = 6.0
+TICK_S = 0.1
+READS = (INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED, METRICS_BY_NOTE)
+
+
+class Sink(Protocol):
+    """Takes figures: for each table and partition, cells by name as JSON; None removes one."""
+
+    def put(self, table: str, partition: int, cells: Mapping[str, bytes | None]) -> None:
+        """Raises ``Transient`` when the store does not answer; the same cells, newer by then, are put again."""
+
+
+class Injected(Struct, frozen=True):
+    """What the app gets from above. ``reference``: tag quality that a bundle is compared with; ``told``: called after figures were put."""
+
+    sink: Sink
+    quality: Quality
+    reference: Reference | None = None
+    told: Callable[[], None] = lambda: None
+
+
+class TableRows:
+    """A faust table as rows: written through the changelog, by partition."""
+
+    def __init__(self, app: Any, name: str, partitions: int) -> None:
+        self._table = app.Table(name, partitions=partitions, key_type=bytes, value_type=bytes)
+        self.changelog = f"{app.conf.id}-{name}-changelog"
+
+    @property
+    def held(self) -> dict[bytes, bytes]:
+        """The rows in memory, those of all assigned partitions."""
+        rows: dict[bytes, bytes] = self._table.data.data
+        return rows
+
+
+class MetricsApp:
+    """The job ``metrics``. Made within a running event loop.
+
+    Raises:
+        MissingPrerequisite: a topic does not exist or has other partitions than its changelog.
+        Transient: no broker answers.
+    """
+
+    def __init__(self, settings: Settings, injected: Injected) -> None:
+        self._settings, self._injected = settings, injected
+        self._names = {topic.name: topic.within(settings.namespace).name for topic in (*READS, METRICS)}
+        partitions = _partitions(settings)
+        self.app = _faust_app(settings)
+        self.desks: list[Desk] = []
+        self.ready = False
+        self._moved = time.monotonic()
+        rules = Rules.of(settings)
+        targets = partitions[METRICS_BY_NOTE.name]
+        identity = topic_uuid(admin_client(settings), self._names[INTERACTIONS.name])[:8]
+        first = -(-settings.metrics_drift_notes // partitions[NOTE_TAGGED.name])
+        given = injected.reference.bundle if injected.reference else None
+        self._add(INTERACTIONS, ReaderStep(rules, identity, targets), partitions)
+        self._add(NOTE_EVENTS, FactStep(targets), partitions)
+        self._add(METRICS_BY_NOTE, NoteStep(rules), partitions)
+        self._add(NOTE_TAGGED, TagStep(rules, Thresholds.of(settings).window_ms, injected.quality, first, given), partitions)
+        self.app.on_partitions_assigned.connect(self._assigned)
+        self.app.on_rebalance_complete.connect(self._recovered)
+
+    @property
+    def counts(self) -> Counts:
+        """What this run did; the events by note are not counted once more."""
+        total = Counts()
+        for desk in self.desks:
+            for name in total.__struct_fields__:
+                setattr(total, name, getattr(total, name) + getattr(desk.counts, name))
+        return total
+
+    async def run(self, stop: Stop, until_idle: float | None = None) -> Counts:
+        """Runs until the stop is requested or, with ``until_idle``, all is read and nothing came for so many seconds.
+
+        Raises:
+            Transient: Kafka does not answer any more, or the app ended by itself.
+            DeadLettersExhausted: too many events in a row cannot be processed.
+        """
+        work = [asyncio.create_task(desk.run()) for desk in self.desks]
+        await self.app.start()
+        tell = asyncio.create_task(self._tell_on())
+        try:
+            while not stop.requested and not (until_idle is not None and await self._idle(until_idle)):
+                await asyncio.sleep(TICK_S)
+                self._check()
+        finally:
+            tell.cancel()
+            with suppress(asyncio.CancelledError):
+                await tell
+            await self._end()
+            for task in work:
+                task.cancel()
+        self._check()
+        return self.counts
+
+    def _add(self, topic: Topic, step: Step, partitions: Mapping[str, int]) -> None:
+        """An agent: three lines, all else is the desk's."""
+        source = self.app.topic(self._names[topic.name], key_serializer="raw", value_serializer="raw")
+        rows = TableRows(self.app, step.table, partitions[topic.name]) if step.table else None
+        within = topic.within(self._settings.namespace)
+        desk = Desk(
+            step,
+            rows,
+            self._send,
+            by_note=self._names[METRICS_BY_NOTE.name],
+            dead_letters=within.dead_letters,
+            size=self._settings.metrics_batch,
+            in_a_row=self._settings.dead_letters_in_a_row,
+        )
+        self.desks.append(desk)
+
+        async def agent(stream: Any) -> None:
+            manual = stream.noack()
+            async for event in manual.events():
+                await desk.take(manual, event)
+
+        self.app.agent(source, name=f"{JOB}-{topic.name}")(agent)
+
+    async def _send(self, records: Sequence[Sent]) -> None:
+        self._moved = time.monotonic()
+        if records:
+            producer = self.app.producer
+            sent = [await producer.send(topic, key, value, at, None, headers or None) for topic, key, value, at, headers in records]
+            await asyncio.gather(*sent)
+
+    async def _assigned(self, *_: Any, **__: Any) -> None:
+        self.ready = False
+
+    async def _recovered(self, *_: Any, **__: Any) -> None:
+        """The tables hold what the changelogs say; the sums are made of them."""
+        assigned = self.app.consumer.assignment()
+        for desk in self.desks:
+            if desk.rows is not None:
+                desk.rebuild({tp.partition for tp in assigned if tp.topic == desk.rows.changelog})
+        self.ready = True
+        self._moved = time.monotonic()
+
+    async def _tell_on(self) -> None:
+        while True:
+            await asyncio.sleep(TELL_S)
+            await self._tell()
+
+    async def _tell(self) -> None:
+        """Puts what changed since the last time. The output topic gets the same cells; what the sink cannot take waits."""
+        for desk in self.desks:
+            for partition, fold in list(desk.folds.items()):
+                cells = fold.take()
+                if not cells:
+                    continue
+                table = str(desk.step.table)
+                try:
+                    await asyncio.to_thread(self._injected.sink.put, table, partition, cells)
+                    prefix = f"{table}/{partition}/"
+                    await self._send([(self._names[METRICS.name], (prefix + name).encode(), value, 0, []) for name, value in cells.items()])
+                except BaseException as error:
+                    fold.again(cells)
+                    if not isinstance(error, Transient):
+                        raise
+                    log.warning("metrics: figures wait: %s", error)
+                    return
+        with suppress(Transient):
+            await asyncio.to_thread(self._injected.told)
+
+    async def _end(self) -> None:
+        """Last figures, then faust's own order: streams empty, offsets committed, producer flushed."""
+        if self.ready and not any(desk.failed for desk in self.desks):
+            with suppress(Transient):
+                await self._tell()
+        await self.app.stop()
+
+    async def _idle(self, seconds: float) -> bool:
+        if not self.ready or time.monotonic() - self._moved < seconds:
+            return False
+        for topic in READS:
+            if await asyncio.to_thread(behind, self._settings, JOB, self._names[topic.name]):
+                return False
+        await self._tell()
+        return time.monotonic() - self._moved >= seconds
+
+    def _check(self) -> None:
+        for desk in self.desks:
+            if desk.failed is not None:
+                raise desk.failed if isinstance(desk.failed, BadSetting | Transient) else Transient("kafka", repr(desk.failed))
+        if self.app.crashed:
+            raise Transient("kafka", f"the faust app ended: {self.app._crash_reason!r}")
+
+
+def _partitions(settings: Settings) -> dict[str, int]:
+    """Partitions by topic; the job's own topics are made where they are missing, as faust crashes on absent ones."""
+    create_topics(settings, [topic.within(settings.namespace) for topic in OWN])
+    topics = list({topic.name: topic for topic in (*READS, *OWN)}.values())
+    states = describe_topics(settings, [topic.within(settings.namespace) for topic in topics])
+    found = {topic.name: state.partitions for topic, state in zip(topics, states, strict=True)}
+    for table, topic in (("readers", INTERACTIONS), ("notes", METRICS_BY_NOTE), ("tags", NOTE_TAGGED)):
+        changelog = f"tagstream-{JOB}-{table}-changelog"
+        if found[changelog] != found[topic.name]:
+            raise MissingPrerequisite(
+                f"topic {topic.name} has {found[topic.name]} partitions, {changelog} {found[changelog]}; give both the same number"
+            )
+    return found
+
+
+def _faust_app(settings: Settings) -> Any:
+    import faust
+
+    group = f"tagstream-{JOB}"
+    directory = Path(settings.data, "faust")
+    directory.mkdir(parents=True, exist_ok=True)
+    servers = [f"aiokafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")]
+    return faust.App(
+        f"{settings.namespace}.{group}" if settings.namespace else group,
+        broker=servers,
+        broker_credentials=_credentials(settings),
+        broker_session_timeout=SESSION_S,
+        broker_heartbeat_interval=SESSION_S / 3,
+        broker_commit_interval=0.5,
+        broker_max_poll_interval=600.0,
+        consumer_max_fetch_size=8 * 1024 * 1024,
+        consumer_auto_offset_reset="earliest",
+        producer_acks=-1,
+        producer_compression_type="lz4",
+        producer_max_request_size=8 * 1024 * 1024,
+        store="memory://",
+        key_serializer="raw",
+        value_serializer="raw",
+        datadir=directory,
+        table_standby_replicas=0,
+        table_cleanup_interval=3600.0,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        stream_buffer_maxsize=4096,
+        stream_wait_empty=True,
+    )
+
+
+def _credentials(settings: Settings) -> Any:
+    """faust's credentials from the librdkafka properties of the settings.
+
+    Raises:
+        BadSetting: a property that has no counterpart here.
+    """
+    import faust
+
+    given = dict(pair.strip().partition("=")[::2] for pair in settings.kafka_security.split(";") if pair.strip())
+    known = {"security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password", "ssl.ca.location"}
+    if unknown := sorted(given.keys() - known):
+        raise BadSetting(f"TAGSTREAM_KAFKA_SECURITY: {unknown[0]} is not taken by the metrics job, only {', '.join(sorted(known))}")
+    protocol = given.get("security.protocol", "PLAINTEXT").upper()
+    context = ssl.create_default_context(cafile=given.get("ssl.ca.location")) if protocol.endswith("SSL") else None
+    if protocol.startswith("SASL"):
+        mechanism = given.get("sasl.mechanism") or given.get("sasl.mechanisms") or "PLAIN"
+        return faust.SASLCredentials(
+            username=given.get("sasl.username"), password=given.get("sasl.password"), ssl_context=context, mechanism=mechanism
+        )
+    return faust.SSLCredentials(context=context) if context else None
