@@ -236,6 +236,8 @@ def _faust_app(settings: Settings) -> Any:
     import faust
 
     group = f"tagstream-{JOB}"
+    for noisy in ("faust", "mode", "aiokafka"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     directory = Path(settings.data, "faust")
     directory.mkdir(parents=True, exist_ok=True)
     servers = [f"aiokafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")]

@@ -1,0 +1,232 @@
+"""`tagstream consume metrics` and `tagstream metrics` on the real servers: the figures equal an independent computation over the log, with
+SIGKILL in the middle, with the log sent twice, with late events, and whichever topic is there first."""
+
+import json
+import os
+import random
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import msgspec
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from offline.datasets import deskdrop_interactions, deskdrop_notes
+from schemas.codec import encode
+from schemas.events import CATEGORIES, Interaction, NoteEvent
+from tests.e2e.metrics_oracle import Logged, assert_equal, expected
+from tests.e2e.running import kill, start, tagstream_json
+
+DATA = Path(os.environ.get("TAGSTREAM_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "deskdrop-interactions"
+HOUR = 3_600_000
+CHANNELS = ("two_tower", "tag_embedding", "fresh", None)
+AT = 1_700_000_000_000
+
+
+def logged(settings, topic):
+    """The topic's records by partition, in order: (value, timestamp)."""
+    name = f"{settings.namespace}.{topic}"
+    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "none", "enable.auto.commit": False})
+    partitions: dict[int, list[tuple[bytes, int]]] = {}
+    for number in consumer.list_topics(name, timeout=10).topics[name].partitions:
+        low, high = consumer.get_watermark_offsets(TopicPartition(name, number), timeout=10)
+        consumer.assign([TopicPartition(name, number, low)])
+        records = partitions[number] = []
+        while len(records) < high - low:
+            records += [(message.value(), message.timestamp()[1]) for message in consumer.consume(1000, timeout=1.0) if not message.error()]
+    consumer.close()
+    return partitions
+
+
+def oracle(settings):
+    """The figures of the log as Kafka holds it."""
+    parse = msgspec.json.Decoder(Interaction).decode
+    partitions = [[Logged(parse(value), at) for value, at in log] for log in logged(settings, "interactions").values()]
+    notes = [msgspec.json.decode(value, type=NoteEvent) for log in logged(settings, "note-events").values() for value, _ in log]
+    return expected(partitions, notes, settings)
+
+
+def publish(settings, tmp_path, what, events):
+    path = tmp_path / f"{what}.jsonl"
+    path.write_bytes(b"\n".join(map(encode, events)) + b"\n")
+    assert tagstream_json(settings, "publish", what, str(path))["published"] == len(events)
+
+
+def consume(settings):
+    return tagstream_json(settings, "consume", "metrics", "--until-idle", "1.5")["metrics"]
+
+
+def shown(settings, *dimensions):
+    return {by: tagstream_json(settings, "metrics", "--by", by) for by in dimensions or ("channel", "arm", "category")}
+
+
+def kill_midway(settings, least=1):
+    """Starts the job and kills it once it has told figures of some events; returns how many windows it had told."""
+    running = start(settings, "consume", "metrics")
+    until = time.monotonic() + 60
+    told = 0
+    from consumers.metrics_store import RedisMetrics
+    from recall.redis_client import redis_client
+
+    store = RedisMetrics(redis_client(settings), settings.namespace)
+    while told < least and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+        told = sum(len(cells) for cells in store.read().get("notes", {}).values())
+    said = kill(running)
+    assert told >= least, said
+    return told
+
+
+def community(count, seed=1, notes=60):
+    """Notes and a stream of interactions in rough order of time: some late, some far too late, some twice, some on notes nobody knows."""
+    rng = random.Random(seed)
+    published = [
+        NoteEvent(
+            type="note.published", note_id=f"n{number}", author_id="a", title="t", occurred_at=AT + number * HOUR // 2,
+            published_at=AT + number * HOUR // 2, category=rng.choice((*CATEGORIES[:4], None)),
+        )
+        for number in range(notes)
+    ]  # fmt: skip
+    events = []
+    for number in range(count):
+        now = AT + number * 40 * HOUR // count
+        lag = rng.choice((0, 0, 0, rng.randrange(HOUR), 5 * HOUR if rng.random() < 0.1 else 0))
+        action = rng.choices(("impression", "click", "like", "favorite", "comment", "share", "view", "unlike"), (40, 20, 8, 4, 2, 2, 10, 2))[0]
+        experiment = rng.choice(({}, {"ranker": "new"}, {"ranker": "old", "ui": "dark"}))
+        events.append(
+            Interaction(
+                event_id=f"e{number}", user_id=f"u{rng.randrange(80)}", note_id=f"n{rng.randrange(notes + 3)}", action=action,
+                occurred_at=max(AT, now - lag), channel=rng.choice(CHANNELS), experiment=experiment,
+                dwell_ms=rng.randrange(60_000) if action == "view" else None,
+            )
+        )  # fmt: skip
+        if rng.random() < 0.05:
+            events.append(events[rng.randrange(max(0, len(events) - 200), len(events))])
+    return published, events
+
+
+@pytest.fixture
+def quick(settings):
+    return msgspec.structs.replace(settings, metrics_batch=150, metrics_keep_hours=100.0)
+
+
+@pytest.mark.parametrize("order", ["notes first", "actions first"])
+def test_figures_equal_the_oracle_after_a_kill_and_a_replay(quick, tmp_path, order):
+    notes, events = community(4_000)
+    tagstream_json(quick, "topics", "create")
+    sends = [("notes", notes), ("interactions", events)]
+    for what, items in sends if order == "notes first" else sends[::-1]:
+        publish(quick, tmp_path, what, items)
+        if order == "actions first" and what == "interactions":
+            counts = consume(quick)
+            assert counts["handled"] == len(events)
+            assert shown(quick, "channel")["channel"]["unknown_note"] > 1_000, "no note is known yet"
+    if order == "notes first":
+        kill_midway(quick)
+    consume(quick)
+    want = oracle(quick)
+    assert want["late"] > 20
+    assert want["duplicates"] > 50
+    assert want["unknown_note"] > 50
+    assert_equal(shown(quick), want)
+
+    before = shown(quick)
+    publish(quick, tmp_path, "interactions", events)
+    publish(quick, tmp_path, "notes", notes)
+    consume(quick)
+    want = oracle(quick)
+    after = shown(quick)
+    assert_equal(after, want)
+    for by, document in after.items():
+        assert document["windows"] == before[by]["windows"], "the log sent once more counts nothing"
+        assert document["arms"] == before[by]["arms"]
+        assert document["late"] + document["duplicates"] == before[by]["late"] + before[by]["duplicates"] + len(events)
+
+
+def test_killed_again_and_again_nothing_counts_twice(quick, tmp_path):
+    notes, events = community(6_000, seed=2)
+    tagstream_json(quick, "topics", "create")
+    publish(quick, tmp_path, "notes", notes)
+    publish(quick, tmp_path, "interactions", events)
+    told = 0
+    for _ in range(3):
+        told = kill_midway(quick, told + 1) if told < 40 else told
+    consume(quick)
+    assert_equal(shown(quick), oracle(quick))
+
+
+def test_what_is_no_event_goes_to_the_dead_letters(quick, tmp_path):
+    from streams.publisher import KafkaPublisher
+
+    notes, events = community(50)
+    tagstream_json(quick, "topics", "create")
+    publish(quick, tmp_path, "notes", notes)
+    publisher = KafkaPublisher(quick)
+    publisher.publish(f"{quick.namespace}.interactions", b"u", b'{"user_id": "u"}', [("trace", b"1")])
+    publisher.flush()
+    publisher.close()
+    publish(quick, tmp_path, "interactions", events)
+    counts = consume(quick)
+    assert counts["dead_lettered"] == 1
+    assert counts["handled"] == len(events) + len(notes)
+    ((value, _),) = logged(quick, "interactions-dead-letters")[0]
+    assert value == b'{"user_id": "u"}'
+
+
+def test_the_output_topic_holds_what_redis_holds(quick, tmp_path):
+    notes, events = community(500)
+    tagstream_json(quick, "topics", "create")
+    publish(quick, tmp_path, "notes", notes)
+    publish(quick, tmp_path, "interactions", events)
+    consume(quick)
+    from consumers.metrics_store import RedisMetrics
+    from recall.redis_client import redis_client
+
+    name = f"{quick.namespace}.metrics"
+    consumer = Consumer({"bootstrap.servers": quick.kafka_bootstrap_servers, "group.id": "none", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(name, 0, 0)])
+    _, high = consumer.get_watermark_offsets(TopicPartition(name, 0), timeout=10)
+    latest, read = defaultdict(dict), 0
+    while read < high:
+        for message in consumer.consume(1000, timeout=1.0):
+            table, partition, cell = message.key().decode().split("/", 2)
+            latest[table, int(partition)][cell] = message.value()
+            read = message.offset() + 1
+    consumer.close()
+    held = RedisMetrics(redis_client(quick), quick.namespace).read()
+    assert {(table, number): cells for table, of in held.items() for number, cells in of.items()} == {
+        part: {cell: value for cell, value in cells.items() if value is not None} for part, cells in latest.items()
+    }
+    assert all(json.loads(cell) is not None for cells in latest.values() for cell in cells)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the Deskdrop log is not at {DATA}; set TAGSTREAM_TEST_DATA")
+def test_deskdrop_with_a_kill_in_the_middle(settings, tmp_path):
+    """12,000 events of the reading log; each opening becomes an impression a second before it, with channel and arm drawn by its session."""
+    settings = msgspec.structs.replace(settings, metrics_keep_hours=24.0 * 400, metrics_batch=500)
+    events = []
+    for event in list(deskdrop_interactions(DATA))[:8_000]:
+        rng = random.Random(f"{event.user_id} {event.request_id}")
+        drawn = {"channel": rng.choice(CHANNELS[:3]), "experiment": {"ranker": rng.choice(("new", "old"))}}
+        event = msgspec.structs.replace(event, **drawn)
+        if event.action == "click":
+            seen = {"event_id": f"{event.event_id}-seen", "action": "impression", "occurred_at": event.occurred_at - 1_000}
+            events.append(msgspec.structs.replace(event, **seen))
+        events.append(event)
+    events = events[:12_000]
+    touched = {event.note_id for event in events}
+    notes = [
+        msgspec.structs.replace(note, category=random.Random(note.note_id).choice(CATEGORIES))
+        for note in deskdrop_notes(DATA)
+        if note.note_id in touched
+    ]
+    tagstream_json(settings, "topics", "create")
+    publish(settings, tmp_path, "interactions", events)
+    publish(settings, tmp_path, "notes", notes)
+    kill_midway(settings)
+    counts = consume(settings)
+    assert counts["dead_lettered"] == 0
+    want = oracle(settings)
+    assert sum(sum(count.values()) for key, count in want["windows"].items() if key[0] == "channel") > 4_000
+    assert_equal(shown(settings), want)
