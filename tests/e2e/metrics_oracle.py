@@ -11,7 +11,14 @@ from schemas.settings import Settings
 
 DAY = 86_400_000
 ACTED = ("like", "favorite", "comment", "share")
-COLUMNS = {"impression": "impressions", "click": "clicks", "like": "likes", "favorite": "favorites", "comment": "comments", "share": "shares"}
+COLUMNS = {
+    "impression": "impressions",
+    "click": "clicks",
+    "like": "likes",
+    "favorite": "favorites",
+    "comment": "comments",
+    "share": "shares",
+}
 
 
 class Logged(NamedTuple):

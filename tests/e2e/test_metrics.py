@@ -12,9 +12,13 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from consumers.metrics_job import read_report
+from consumers.metrics_store import RedisMetrics
 from offline.datasets import deskdrop_interactions, deskdrop_notes
+from recall.redis_client import redis_client
 from schemas.codec import encode
 from schemas.events import CATEGORIES, Interaction, NoteEvent
+from streams.publisher import KafkaPublisher
 from tests.e2e.metrics_oracle import Logged, assert_equal, expected
 from tests.e2e.running import kill, start, tagstream_json
 
@@ -57,8 +61,11 @@ def consume(settings):
     return tagstream_json(settings, "consume", "metrics", "--until-idle", "1.5")["metrics"]
 
 
-def shown(settings, *dimensions):
-    return {by: tagstream_json(settings, "metrics", "--by", by) for by in dimensions or ("channel", "arm", "category")}
+def shown(settings):
+    """The documents of `tagstream metrics --json`, one by the command itself, the others by what it calls."""
+    client = redis_client(settings)
+    others = {by: json.loads(msgspec.json.encode(read_report(settings, client, by))) for by in ("arm", "category")}
+    return {"channel": tagstream_json(settings, "metrics"), **others}
 
 
 def kill_midway(settings, least=1):
@@ -66,9 +73,6 @@ def kill_midway(settings, least=1):
     running = start(settings, "consume", "metrics")
     until = time.monotonic() + 60
     told = 0
-    from consumers.metrics_store import RedisMetrics
-    from recall.redis_client import redis_client
-
     store = RedisMetrics(redis_client(settings), settings.namespace)
     while told < least and running.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
@@ -92,7 +96,9 @@ def community(count, seed=1, notes=60):
     for number in range(count):
         now = AT + number * 40 * HOUR // count
         lag = rng.choice((0, 0, 0, rng.randrange(HOUR), 5 * HOUR if rng.random() < 0.1 else 0))
-        action = rng.choices(("impression", "click", "like", "favorite", "comment", "share", "view", "unlike"), (40, 20, 8, 4, 2, 2, 10, 2))[0]
+        action = rng.choices(
+            ("impression", "click", "like", "favorite", "comment", "share", "view", "unlike"), (40, 20, 8, 4, 2, 2, 10, 2)
+        )[0]
         experiment = rng.choice(({}, {"ranker": "new"}, {"ranker": "old", "ui": "dark"}))
         events.append(
             Interaction(
@@ -121,7 +127,7 @@ def test_figures_equal_the_oracle_after_a_kill_and_a_replay(quick, tmp_path, ord
         if order == "actions first" and what == "interactions":
             counts = consume(quick)
             assert counts["handled"] == len(events)
-            assert shown(quick, "channel")["channel"]["unknown_note"] > 1_000, "no note is known yet"
+            assert read_report(quick, redis_client(quick)).unknown_note > 1_000, "no note is known yet"
     if order == "notes first":
         kill_midway(quick)
     consume(quick)
@@ -156,10 +162,9 @@ def test_killed_again_and_again_nothing_counts_twice(quick, tmp_path):
     assert_equal(shown(quick), oracle(quick))
 
 
-def test_what_is_no_event_goes_to_the_dead_letters(quick, tmp_path):
-    from streams.publisher import KafkaPublisher
-
-    notes, events = community(50)
+def test_dead_letters_and_the_output_topic(quick, tmp_path):
+    """What is no event goes to the dead letters; the output topic ends with the same cells as Redis."""
+    notes, events = community(500)
     tagstream_json(quick, "topics", "create")
     publish(quick, tmp_path, "notes", notes)
     publisher = KafkaPublisher(quick)
@@ -168,48 +173,40 @@ def test_what_is_no_event_goes_to_the_dead_letters(quick, tmp_path):
     publisher.close()
     publish(quick, tmp_path, "interactions", events)
     counts = consume(quick)
-    assert counts["dead_lettered"] == 1
-    assert counts["handled"] == len(events) + len(notes)
+    assert (counts["dead_lettered"], counts["handled"]) == (1, len(events) + len(notes))
     ((value, _),) = logged(quick, "interactions-dead-letters")[0]
     assert value == b'{"user_id": "u"}'
+    latest = defaultdict(dict)
+    for (key, cell), value in compacted(quick, "metrics").items():
+        latest[key][cell] = value
+    held = RedisMetrics(redis_client(quick), quick.namespace).read()
+    assert {f"{table}/{number}": cells for table, of in held.items() for number, cells in of.items()} == latest
 
 
-def test_the_output_topic_holds_what_redis_holds(quick, tmp_path):
-    notes, events = community(500)
-    tagstream_json(quick, "topics", "create")
-    publish(quick, tmp_path, "notes", notes)
-    publish(quick, tmp_path, "interactions", events)
-    consume(quick)
-    from consumers.metrics_store import RedisMetrics
-    from recall.redis_client import redis_client
-
-    name = f"{quick.namespace}.metrics"
-    consumer = Consumer({"bootstrap.servers": quick.kafka_bootstrap_servers, "group.id": "none", "enable.auto.commit": False})
+def compacted(settings, topic):
+    """Newest value by (table and partition, cell), without those that were removed."""
+    name, newest, read = f"{settings.namespace}.{topic}", {}, 0
+    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "none", "enable.auto.commit": False})
     consumer.assign([TopicPartition(name, 0, 0)])
     _, high = consumer.get_watermark_offsets(TopicPartition(name, 0), timeout=10)
-    latest, read = defaultdict(dict), 0
     while read < high:
         for message in consumer.consume(1000, timeout=1.0):
             table, partition, cell = message.key().decode().split("/", 2)
-            latest[table, int(partition)][cell] = message.value()
+            newest[f"{table}/{partition}", cell] = message.value()
             read = message.offset() + 1
     consumer.close()
-    held = RedisMetrics(redis_client(quick), quick.namespace).read()
-    assert {(table, number): cells for table, of in held.items() for number, cells in of.items()} == {
-        part: {cell: value for cell, value in cells.items() if value is not None} for part, cells in latest.items()
-    }
-    assert all(json.loads(cell) is not None for cells in latest.values() for cell in cells)
+    return {key: value for key, value in newest.items() if value is not None}
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the Deskdrop log is not at {DATA}; set TAGSTREAM_TEST_DATA")
 def test_deskdrop_with_a_kill_in_the_middle(settings, tmp_path):
-    """12,000 events of the reading log; each opening becomes an impression a second before it, with channel and arm drawn by its session."""
+    """12,000 events of the reading log; before each opening an impression, with channel and arm drawn by its session."""
     settings = msgspec.structs.replace(settings, metrics_keep_hours=24.0 * 400, metrics_batch=500)
     events = []
-    for event in list(deskdrop_interactions(DATA))[:8_000]:
-        rng = random.Random(f"{event.user_id} {event.request_id}")
+    for opened in list(deskdrop_interactions(DATA))[:8_000]:
+        rng = random.Random(f"{opened.user_id} {opened.request_id}")
         drawn = {"channel": rng.choice(CHANNELS[:3]), "experiment": {"ranker": rng.choice(("new", "old"))}}
-        event = msgspec.structs.replace(event, **drawn)
+        event = msgspec.structs.replace(opened, **drawn)
         if event.action == "click":
             seen = {"event_id": f"{event.event_id}-seen", "action": "impression", "occurred_at": event.occurred_at - 1_000}
             events.append(msgspec.structs.replace(event, **seen))
