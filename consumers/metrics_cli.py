@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WATCH_S = 1.0
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WINDOWS = 24
+WIDE = 120
 HOUR_MS = 3_600_000
 
 
@@ -58,19 +59,19 @@ def metrics(by: "By", hours: float, watch: bool, as_json: bool, data: str | None
 
     from streams.jobs import Stop, stop_on_signals
 
-    with stop_on_signals(Stop()) as stop, Live(screen(read_report(settings, client, by), hours), auto_refresh=False) as live:
+    with stop_on_signals(Stop()) as stop, Live(auto_refresh=False) as live:
         while not stop.requested:
+            live.update(screen(read_report(settings, client, by), hours, live.console.width), refresh=True)
             time.sleep(WATCH_S)
-            live.update(screen(read_report(settings, client, by), hours), refresh=True)
 
 
 def show(console: "Console", found: "Report", hours: float = 24.0) -> None:
     """For a person, once."""
-    console.print(screen(found, hours))
+    console.print(screen(found, hours, console.width))
 
 
-def screen(found: "Report", hours: float) -> "Group":
-    """All tables, one below the other."""
+def screen(found: "Report", hours: float, width: int = 80) -> "Group":
+    """All tables, one below the other; the bars by window where there is room for them."""
     from rich.console import Group
     from rich.text import Text
 
@@ -79,10 +80,10 @@ def screen(found: "Report", hours: float) -> "Group":
     until = datetime.fromtimestamp(found.as_of / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
     head = Text.assemble(("fresh notes", "bold"), (f", {hours:g} h up to {until}", "dim"))
     left_out = Text(f"late {found.late:,}, duplicates {found.duplicates:,}, note unknown {found.unknown_note:,}", style="dim")
-    return Group(head, _window_table(found, hours), _arm_table(found), _drift_line(found.drift), left_out)
+    return Group(head, _window_table(found, hours, width >= WIDE), _arm_table(found), _drift_line(found.drift), left_out)
 
 
-def _window_table(found: "Report", hours: float) -> "Table":
+def _window_table(found: "Report", hours: float, wide: bool) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
@@ -93,19 +94,18 @@ def _window_table(found: "Report", hours: float) -> "Table":
     (by,) = found.windows[0].by if found.windows else ("label",)
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column(by)
-    for name in ("impressions", "clicks", "likes", "favorites", "PVCTR", "95 %", "PVIR", "95 %"):
-        table.add_column(name, justify="right")
-    table.add_column("PVCTR by window")
+    for name in ("impr.", "clicks", "likes", "favs", "PVCTR [95 %]", "PVIR [95 %]"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("PVCTR by window", no_wrap=True)
     for row in together(found.windows, found.as_of - int(hours * HOUR_MS)):
         label = row.by[by]
         table.add_row(
             Text(shown(label) if label else "-", style="magenta"),
             *(f"{count:,}" for count in (row.impressions, row.clicks, row.likes, row.favorites)),
-            Text(_rate(row.pvctr), style="bold green"),
-            _interval(row.pvctr_ci95),
-            Text(_rate(row.pvir), style="bold green"),
-            _interval(row.pvir_ci95),
-            Text(sparks([window for window in found.windows if window.by[by] == label]), style="cyan"),
+            _rate(row.pvctr, row.pvctr_ci95),
+            _rate(row.pvir, row.pvir_ci95),
+            *([Text(sparks([window for window in found.windows if window.by[by] == label]), style="cyan")] if wide else []),
         )
     return table
 
@@ -119,18 +119,16 @@ def _arm_table(found: "Report") -> "Table":
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("arm")
     table.add_column("day")
-    for name in ("readers", "AVDU s", "95 %", "AIU", "95 %"):
-        table.add_column(name, justify="right")
+    for name in ("readers", "AVDU s [95 %]", "AIU [95 %]"):
+        table.add_column(name, justify="right", no_wrap=True)
     for arm in found.arms:
-        seconds = tuple(edge / 1000 for edge in arm.avdu_ci95) if arm.avdu_ci95 else None
+        seconds = (arm.avdu_ci95[0] / 1000, arm.avdu_ci95[1] / 1000) if arm.avdu_ci95 else None
         table.add_row(
             Text(shown(arm.arm) if arm.arm else "-", style="magenta"),
             arm.day,
             f"{arm.users:,}",
-            Text(f"{arm.avdu_ms / 1000:.1f}", style="bold green"),
-            f"{seconds[0]:.1f} to {seconds[1]:.1f}" if seconds else "-",
-            Text(f"{arm.aiu:.2f}", style="bold green"),
-            f"{arm.aiu_ci95[0]:.2f} to {arm.aiu_ci95[1]:.2f}" if arm.aiu_ci95 else "-",
+            _rate(arm.avdu_ms / 1000, seconds, ".1f"),
+            _rate(arm.aiu, arm.aiu_ci95, ".2f"),
         )
     return table
 
@@ -158,9 +156,16 @@ def sparks(windows: "list[Window]") -> str:
     return "".join(SPARKS[min(7, int(rate / top * 8))] if top else SPARKS[0] for rate in rates)
 
 
-def _rate(rate: float | None) -> str:
-    return "-" if rate is None else f"{rate:.3f}"
+def _rate(rate: float | None, interval: "Interval | None", form: str = ".3f") -> "Text":
+    """``.312 [.250, .381]``."""
+    from rich.text import Text
+
+    if rate is None:
+        return Text("-")
+    text = Text(_short(rate, form), style="bold green")
+    return text.append(f" [{_short(interval[0], form)}, {_short(interval[1], form)}]" if interval else "", style="not bold dim")
 
 
-def _interval(interval: "Interval | None") -> str:
-    return "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+def _short(value: float, form: str) -> str:
+    text = f"{value:{form}}"
+    return text.removeprefix("0") if form == ".3f" and value < 1 else text

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from consumers.metrics_store import RedisMetrics
 from consumers.tag_quality import open_quality, open_reference
@@ -17,7 +18,7 @@ from streams.metric_steps import JOB
 from streams.metric_windows import Rules
 from streams.metrics import Metrics
 from streams.metrics_app import Injected, MetricsApp
-from streams.tag_drift import Drift, Reference, Thresholds
+from streams.tag_drift import Drift, Thresholds
 
 log = logging.getLogger(__name__)
 WATCH_S = 10.0
@@ -33,9 +34,10 @@ class MetricsJob:
         self._app: MetricsApp | None = None
         self._told = Counts()
         client = redis_client(settings)
-        reference = open_reference(settings, active_bundle(client, settings))
-        self._drift = DriftWatch(settings, client, reference, self._metrics)
-        self._injected = Injected(RedisMetrics(client, settings.namespace), open_quality(settings), reference, self._look)
+        active_bundle(client, settings)
+        self._drift = DriftWatch(settings, client, self._metrics)
+        given = cache(lambda bundle: open_reference(settings, bundle) is not None)
+        self._injected = Injected(RedisMetrics(client, settings.namespace), open_quality(settings), given, self._look)
 
     def serve(self) -> None:
         """Serves the Prometheus metrics where the setting names a port."""
@@ -77,7 +79,7 @@ def open_metrics(settings: Settings) -> Iterator[MetricsJob]:
     yield job
 
 
-def read_report(settings: Settings, client: Client, by: By = "channel", reference: Reference | None = None) -> Report:
+def read_report(settings: Settings, client: Client, by: By = "channel") -> Report:
     """The figures of all processes of the job, as Redis has them.
 
     Raises:
@@ -85,16 +87,15 @@ def read_report(settings: Settings, client: Client, by: By = "channel", referenc
     """
     bundle = active_bundle(client, settings)
     held = RedisMetrics(client, settings.namespace).read()
-    return report(
-        held, by, Rules.of(settings), Thresholds.of(settings), bundle=bundle, reference=reference or open_reference(settings, bundle)
-    )
+    reference = open_reference(settings, bundle)
+    return report(held, by, Rules.of(settings), Thresholds.of(settings), bundle=bundle, reference=reference)
 
 
 class DriftWatch:
     """Looks at the merged figures every few seconds: a log line for each alert that is new, gauges for all."""
 
-    def __init__(self, settings: Settings, client: Client, reference: Reference | None, metrics: Metrics) -> None:
-        self._settings, self._client, self._reference, self._metrics = settings, client, reference, metrics
+    def __init__(self, settings: Settings, client: Client, metrics: Metrics) -> None:
+        self._settings, self._client, self._metrics = settings, client, metrics
         self._known: set[str] = set()
         self._next = 0.0
 
@@ -103,7 +104,7 @@ class DriftWatch:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + WATCH_S
-        self.tell(read_report(self._settings, self._client, reference=self._reference).drift)
+        self.tell(read_report(self._settings, self._client).drift)
 
     def tell(self, drift: Drift) -> None:
         """Logs and exposes one state of things."""

@@ -64,10 +64,10 @@ def reference_file(settings: Settings, bundle: str) -> Path:
 
 
 def open_reference(settings: Settings, bundle: str | None) -> Reference | None:
-    """The reference of a bundle; None where no file is and none is named.
+    """The reference of a bundle; None where no file is, or the file named by the setting is another bundle's.
 
     Raises:
-        BadSetting: the file is none, or of another bundle than the setting is for.
+        BadSetting: the file cannot be used.
     """
     if bundle is None:
         return None
@@ -80,4 +80,4 @@ def open_reference(settings: Settings, bundle: str | None) -> Reference | None:
         raise BadSetting(f"TAGSTREAM_METRICS_REFERENCE: {path}: {error}; make it by `tagstream offline tag-quality`") from None
     if len(reference.vector) != LENGTH:
         raise BadSetting(f"TAGSTREAM_METRICS_REFERENCE: {path}: made by another release; make it anew by `tagstream offline tag-quality`")
-    return reference
+    return reference if reference.bundle == bundle else None

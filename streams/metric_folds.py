@@ -84,8 +84,11 @@ class ReaderFold:
             self._add(key, ReaderDay(gone.day, gone.arm), gone, -1)
         self._refuse(before.refused if before else {}, row.refused if row else {})
 
-    def stale(self) -> list[bytes]:
-        """Keys of rows that hold nothing that is kept."""
+    def move(self, newest: int) -> list[bytes]:
+        """Moves the stream time; returns the keys of rows that hold nothing that is kept then."""
+        if newest > self.newest:
+            self.newest = newest
+            self._telling.changed.add(())
         since = self._rules.kept_from(self.newest) - DAY_MS
         return [
             key
@@ -174,8 +177,9 @@ class NoteFold:
             waiting = [self._rules.window(action.occurred_at) for action in row.waiting[-1:]]
             self.newest = max(self.newest, *row.cells, *row.given_up, *waiting, 0)
 
-    def stale(self) -> list[bytes]:
-        """Keys of rows with windows that are no longer kept."""
+    def move(self, newest: int) -> list[bytes]:
+        """Moves the newest window; returns the keys of rows with windows that are no longer kept then."""
+        self.newest = max(self.newest, newest)
         since = self._rules.kept_from(self.newest) - self._rules.window_ms
         return [
             key
@@ -241,8 +245,9 @@ class TagFold:
         """How many notes of a bundle are its reference."""
         return self._sums.get((bundle, REFERENCE), [0])[0]
 
-    def stale(self) -> list[bytes]:
-        """Keys of rows whose window is no longer kept."""
+    def move(self, newest: int) -> list[bytes]:
+        """Moves the newest window; returns the keys of rows whose window is no longer kept then."""
+        self.newest = max(self.newest, newest)
         since = self._rules.kept_from(self.newest) - self._window_ms
         return [key for key, row in self._rows.items() if REFERENCE != row.window <= since]
 

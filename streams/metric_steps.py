@@ -163,7 +163,7 @@ class ReaderStep:
             if verdict == "counted" and (action := note_action(event, place)):
                 decided.forwards.append(_forward(event.note_id, action, self._targets))
         if self._rules.window(stream.newest) > before:
-            decided.rows.update((key, None) for key in fold.stale() if key not in decided.rows)
+            decided.rows.update((key, None) for key in fold.move(stream.newest) if key not in decided.rows)
         decided.rows[own] = stream
         return decided
 
@@ -233,8 +233,7 @@ class NoteStep:
 
     def _sweep(self, fold: NoteFold, newest: int, rows: _Batch[NoteRow], decided: Decided) -> None:
         """Drops what is no longer kept; of a note whose event never came nothing is left then."""
-        fold.newest = newest
-        for key in [*fold.stale(), *decided.rows]:
+        for key in [*fold.move(newest), *decided.rows]:
             row = rows.row(key)
             if prune_note(row, newest, self._rules):
                 bare = row.published_at is None and not (row.waiting or row.cells or row.given_up)
@@ -247,12 +246,12 @@ class TagStep:
     Args:
         quality: what a note's tags look like in numbers.
         first: how many first notes of a bundle, in each partition, become its reference.
-        given: the bundle that has a reference already.
+        given: whether a bundle has a reference already.
     """
 
     table: str | None = "tags"
 
-    def __init__(self, rules: Rules, window_ms: int, quality: Quality, first: int, given: str | None = None) -> None:
+    def __init__(self, rules: Rules, window_ms: int, quality: Quality, first: int, given: Callable[[str], bool]) -> None:
         self._rules, self._window_ms, self._quality, self._first, self._given = rules, window_ms, quality, first, given
         self._decode = decoder(NoteTagged)
 
@@ -280,7 +279,7 @@ class TagStep:
                 decided.counts.stale += known.order > order
                 continue
             window = note.occurred_at - note.occurred_at % self._window_ms
-            if known is None and note.bundle != self._given:
+            if known is None and not self._given(note.bundle):
                 taken = referenced.setdefault(note.bundle, fold.references(note.bundle))
                 if taken < self._first:
                     referenced[note.bundle], window = taken + 1, REFERENCE
@@ -288,8 +287,7 @@ class TagStep:
             newest = max(newest, window)
         decided.rows.update(rows)
         if newest > fold.newest:
-            fold.newest = newest
-            decided.rows.update((key, None) for key in fold.stale() if key not in rows)
+            decided.rows.update((key, None) for key in fold.move(newest) if key not in rows)
         return decided
 
 

@@ -24,7 +24,7 @@ from streams.jobs import Counts, Stop
 from streams.metric_steps import JOB, FactStep, NoteStep, ReaderStep, Step, TagStep
 from streams.metric_windows import Rules
 from streams.metrics_desk import Desk, Sent
-from streams.tag_drift import Quality, Reference, Thresholds
+from streams.tag_drift import Quality, Thresholds
 from streams.topics_admin import create_topics, describe_topics
 
 log = logging.getLogger(__name__)
@@ -42,11 +42,12 @@ class Sink(Protocol):
 
 
 class Injected(Struct, frozen=True):
-    """What the app gets from above. ``reference``: tag quality that a bundle is compared with; ``told``: called after figures were put."""
+    """What the app gets from above. ``given``: whether there is tag quality to compare a bundle with, so that its first notes need not
+    become that; ``told``: called after figures were put."""
 
     sink: Sink
     quality: Quality
-    reference: Reference | None = None
+    given: Callable[[str], bool]
     told: Callable[[], None] = lambda: None
 
 
@@ -84,11 +85,11 @@ class MetricsApp:
         targets = partitions[METRICS_BY_NOTE.name]
         identity = topic_uuid(admin_client(settings), self._names[INTERACTIONS.name])[:8]
         first = -(-settings.metrics_drift_notes // partitions[NOTE_TAGGED.name])
-        given = injected.reference.bundle if injected.reference else None
         self._add(INTERACTIONS, ReaderStep(rules, identity, targets), partitions)
         self._add(NOTE_EVENTS, FactStep(targets), partitions)
         self._add(METRICS_BY_NOTE, NoteStep(rules), partitions)
-        self._add(NOTE_TAGGED, TagStep(rules, Thresholds.of(settings).window_ms, injected.quality, first, given), partitions)
+        tags = TagStep(rules, Thresholds.of(settings).window_ms, injected.quality, first=first, given=injected.given)
+        self._add(NOTE_TAGGED, tags, partitions)
         self.app.on_partitions_assigned.connect(self._assigned)
         self.app.on_rebalance_complete.connect(self._recovered)
 
