@@ -18,7 +18,7 @@ from streams.jobs import Counts
 from streams.metric_steps import JOB, Decided, Record, Step, partition_of
 
 log = logging.getLogger(__name__)
-FILL_S = 0.05
+FILL_S = 0.25
 NO_ROWS: dict[bytes, bytes] = {}
 Sent = tuple[str, bytes | None, bytes | None, int | None, Headers]
 """Topic, key, value, partition (None = by key), headers."""

@@ -4,6 +4,7 @@ SIGKILL in the middle, with the log sent twice, with late events, and whichever 
 import json
 import os
 import random
+import signal
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from offline.datasets import deskdrop_interactions, deskdrop_notes
 from recall.redis_client import redis_client
 from schemas.codec import encode
 from schemas.events import CATEGORIES, Interaction, NoteEvent
+from streams.client import admin_client
 from streams.publisher import KafkaPublisher
 from tests.e2e.metrics_oracle import Logged, assert_equal, expected
 from tests.e2e.running import kill, start, tagstream_json
@@ -69,17 +71,13 @@ def shown(settings):
 
 
 def kill_midway(settings, least=1):
-    """Starts the job and kills it once it has told figures of some events; returns how many windows it had told."""
+    """Starts the job and kills it once it has told so many cells of notes."""
     running = start(settings, "consume", "metrics")
-    until = time.monotonic() + 60
-    told = 0
-    store = RedisMetrics(redis_client(settings), settings.namespace)
-    while told < least and running.poll() is None and time.monotonic() < until:
-        time.sleep(0.05)
-        told = sum(len(cells) for cells in store.read().get("notes", {}).values())
-    said = kill(running)
-    assert told >= least, said
-    return told
+    try:
+        wait_told(settings, running, least)
+    finally:
+        said = kill(running)
+    assert "Traceback" not in said, said
 
 
 def community(count, seed=1, notes=60):
@@ -155,11 +153,54 @@ def test_killed_again_and_again_nothing_counts_twice(quick, tmp_path):
     tagstream_json(quick, "topics", "create")
     publish(quick, tmp_path, "notes", notes)
     publish(quick, tmp_path, "interactions", events)
-    told = 0
-    for _ in range(3):
-        told = kill_midway(quick, told + 1) if told < 40 else told
+    for least in (1, 100, 400):
+        kill_midway(quick, least)
     consume(quick)
     assert_equal(shown(quick), oracle(quick))
+
+
+def test_two_processes_share_the_work_and_one_takes_over(quick, tmp_path):
+    """Partitions move when a second process comes and when the first is killed; the figures are merged from both."""
+    notes, events = community(3_000, seed=3)
+    tagstream_json(quick, "topics", "create")
+    publish(quick, tmp_path, "notes", notes)
+    publish(quick, tmp_path, "interactions", events[:1_000])
+    first = start(quick, "consume", "metrics")
+    second = None
+    try:
+        wait_told(quick, first)
+        second = start(quick, "consume", "metrics")
+        publish(quick, tmp_path, "interactions", events[1_000:2_000])
+        wait_members(quick, 2, second)
+        publish(quick, tmp_path, "interactions", events[2_000:])
+    finally:
+        said = kill(first)
+        if second is not None:
+            second.send_signal(signal.SIGTERM)
+            said += second.communicate(timeout=120)[1]
+    assert second is not None and second.returncode == 0, said
+    consume(quick)
+    assert_equal(shown(quick), oracle(quick))
+
+
+def wait_told(settings, process, least=1):
+    """Until the job has told so many cells of notes."""
+    store, until = RedisMetrics(redis_client(settings), settings.namespace), time.monotonic() + 90
+    while sum(map(len, store.read().get("notes", {}).values())) < least:
+        assert process.poll() is None and time.monotonic() < until, "the job tells nothing"
+        time.sleep(0.05)
+
+
+def wait_members(settings, number, process):
+    """Until so many processes have partitions of the interactions."""
+    admin, until = admin_client(settings), time.monotonic() + 90
+    group = f"{settings.namespace}.tagstream-metrics"
+    while True:
+        described = admin.describe_consumer_groups([group], request_timeout=10)[group].result(timeout=15)
+        if sum(bool(member.assignment and member.assignment.topic_partitions) for member in described.members) == number:
+            return
+        assert process.poll() is None and time.monotonic() < until, "the partitions are not shared"
+        time.sleep(0.1)
 
 
 def test_dead_letters_and_the_output_topic(quick, tmp_path):
