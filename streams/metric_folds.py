@@ -39,12 +39,14 @@ class _Telling:
 
     def take(self, value_of: Callable[[Field], Any]) -> dict[str, bytes | None]:
         """The changed fields with their values as JSON, None for those that are gone."""
-        taken: dict[str, bytes | None] = {}
-        for cell in self.changed:
-            value = value_of(cell)
-            taken[field_name(cell)] = None if value is None else msgspec.json.encode(value)
-        self.changed = set()
+        taken, self.changed = told(self.changed, value_of), set()
         return taken
+
+
+def told(cells: Iterable[Field], value_of: Callable[[Field], Any]) -> dict[str, bytes | None]:
+    """Values of cells as JSON by name, None where there is none."""
+    values = ((cell, value_of(cell)) for cell in cells)
+    return {field_name(cell): None if value is None else msgspec.json.encode(value) for cell, value in values}
 
 
 def field_name(cell: Field) -> str:
@@ -108,6 +110,10 @@ class ReaderFold:
             del self._refused[day]
             self._telling.changed.add((day,))
         return self._telling.take(self._value)
+
+    def all(self) -> dict[str, bytes | None]:
+        """Every cell."""
+        return told([(), *((day,) for day in self._refused), *self._sums], self._value)
 
     def again(self, fields: Iterable[str]) -> None:
         """Tells fields once more that could not be delivered."""
@@ -192,6 +198,10 @@ class NoteFold:
         """What changed since the last time."""
         return self._telling.take(self._value)
 
+    def all(self) -> dict[str, bytes | None]:
+        """Every cell."""
+        return told([(), *self._sums], self._value)
+
     def again(self, fields: Iterable[str]) -> None:
         """Tells fields once more that could not be delivered."""
         self._telling.changed.update(tuple(json.loads(name)) for name in fields)
@@ -254,6 +264,10 @@ class TagFold:
     def take(self) -> dict[str, bytes | None]:
         """What changed since the last time."""
         return self._telling.take(self._sums.get)
+
+    def all(self) -> dict[str, bytes | None]:
+        """Every cell."""
+        return told(self._sums, self._sums.get)
 
     def again(self, fields: Iterable[str]) -> None:
         """Tells fields once more that could not be delivered."""

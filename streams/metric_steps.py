@@ -84,6 +84,7 @@ class Fold(Protocol):
 
     def replace(self, key: bytes, row: Any) -> None: ...
     def take(self) -> dict[str, bytes | None]: ...
+    def all(self) -> dict[str, bytes | None]: ...
     def again(self, fields: Any) -> None: ...
 
 
@@ -212,11 +213,12 @@ class NoteStep:
         room, newest = self._rules.waiting - fold.waiting, fold.newest
         for record in records:
             key = row_key(partition, (record.key or b"").decode())
-            row, waiting = rows.row(key), 0
+            row = rows.row(key)
             try:
                 taken = _by_note(record.value or b"")
             except msgspec.DecodeError as error:
                 decided.dead.append((record, Failure("invalid_event", str(error), f"{JOB}/decode", "$")))
+                decided.counts.dead_lettered += 1
                 continue
             waiting = len(row.waiting)
             if isinstance(taken, NoteFacts):

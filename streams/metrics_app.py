@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from schemas.errors import BadSetting, MissingPrerequisite, Transient
+from schemas.errors import BadSetting, MissingPrerequisite, TagStreamError, Transient
 from schemas.settings import Settings
 from schemas.topics import INTERACTIONS, METRICS, METRICS_BY_NOTE, NOTE_EVENTS, NOTE_TAGGED, OWN, Topic
 from streams.client import admin_client, topic_uuid
 from streams.groups import behind
 from streams.jobs import Counts, Stop
-from streams.metric_steps import JOB, FactStep, NoteStep, ReaderStep, Step, TagStep
+from streams.metric_steps import JOB, FactStep, Fold, NoteStep, ReaderStep, Step, TagStep
 from streams.metric_windows import Rules
 from streams.metrics_desk import Desk, Sent
 from streams.tag_drift import Quality, Thresholds
@@ -29,6 +29,7 @@ from streams.topics_admin import create_topics, describe_topics
 
 log = logging.getLogger(__name__)
 TELL_S = 1.0
+TELL_ALL_S = 60.0
 SESSION_S = 6.0
 TICK_S = 0.1
 READS = (INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED, METRICS_BY_NOTE)
@@ -80,7 +81,8 @@ class MetricsApp:
         self.app = _faust_app(settings)
         self.desks: list[Desk] = []
         self.ready = False
-        self._moved = time.monotonic()
+        self._moved = self._told_all = time.monotonic()
+        self._telling, self._ending = asyncio.Lock(), asyncio.Event()
         rules = Rules.of(settings)
         targets = partitions[METRICS_BY_NOTE.name]
         identity = topic_uuid(admin_client(settings), self._names[INTERACTIONS.name])[:8]
@@ -116,14 +118,17 @@ class MetricsApp:
             while not stop.requested and not (until_idle is not None and await self._idle(until_idle)):
                 await asyncio.sleep(TICK_S)
                 self._check()
+                if tell.done():
+                    break
         finally:
-            tell.cancel()
-            with suppress(asyncio.CancelledError):
-                await tell
-            await self._end()
+            self._ending.set()  # a put under way in a thread must end before the last one, so nothing is cancelled
+            await asyncio.gather(tell, return_exceptions=True)
+            await self.app.stop()  # faust's own order: streams empty, offsets committed, producer flushed
             for task in work:
                 task.cancel()
-        self._check()
+        self._check(tell.exception())
+        with suppress(Transient):
+            await self._tell(to_topic=False)
         return self.counts
 
     def _add(self, topic: Topic, step: Step, partitions: Mapping[str, int]) -> None:
@@ -169,37 +174,42 @@ class MetricsApp:
         self._moved = time.monotonic()
 
     async def _tell_on(self) -> None:
-        while True:
-            await asyncio.sleep(TELL_S)
+        while not self._ending.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), TELL_S)
             await self._tell()
 
-    async def _tell(self) -> None:
-        """Puts what changed since the last time. The output topic gets the same cells; what the sink cannot take waits."""
-        for desk in self.desks:
-            for partition, fold in list(desk.folds.items()):
-                cells = fold.take()
-                if not cells:
-                    continue
-                table = str(desk.step.table)
-                try:
-                    await asyncio.to_thread(self._injected.sink.put, table, partition, cells)
-                    prefix = f"{table}/{partition}/"
-                    await self._send([(self._names[METRICS.name], (prefix + name).encode(), value, 0, []) for name, value in cells.items()])
-                except BaseException as error:
-                    fold.again(cells)
-                    if not isinstance(error, Transient):
-                        raise
-                    log.warning("metrics: figures wait: %s", error)
-                    return
-        with suppress(Transient):
-            await asyncio.to_thread(self._injected.told)
-
-    async def _end(self) -> None:
-        """Last figures, then faust's own order: streams empty, offsets committed, producer flushed."""
-        if self.ready and not any(desk.failed for desk in self.desks):
+    async def _tell(self, *, to_topic: bool = True) -> None:
+        """Puts what changed since the last time to the sink and the output topic; what the sink cannot take waits. Once in a while the sink
+        gets everything, so that one that was emptied, or that a process without its partitions wrote to, is right again."""
+        async with self._telling:
+            if not self.ready:
+                return
+            whole = time.monotonic() - self._told_all > TELL_ALL_S
+            for desk in self.desks:
+                for partition, fold in list(desk.folds.items()):
+                    if not await self._tell_fold(str(desk.step.table), partition, fold, whole=whole, to_topic=to_topic):
+                        return
+            if whole:
+                self._told_all = time.monotonic()
             with suppress(Transient):
-                await self._tell()
-        await self.app.stop()
+                await asyncio.to_thread(self._injected.told)
+
+    async def _tell_fold(self, table: str, partition: int, fold: Fold, *, whole: bool, to_topic: bool) -> bool:
+        """Tells one partition's sums; False when the sink does not answer."""
+        cells = fold.take()
+        put = fold.all() | cells if whole else cells
+        try:
+            if put:
+                await asyncio.to_thread(self._injected.sink.put, table, partition, put)
+            if cells and to_topic:
+                prefix = f"{table}/{partition}/"
+                await self._send([(self._names[METRICS.name], (prefix + name).encode(), value, 0, []) for name, value in cells.items()])
+        except Transient as error:
+            fold.again(cells)
+            log.warning("metrics: figures wait: %s", error)
+            return False
+        return True
 
     async def _idle(self, seconds: float) -> bool:
         if not self.ready or time.monotonic() - self._moved < seconds:
@@ -210,10 +220,10 @@ class MetricsApp:
         await self._tell()
         return time.monotonic() - self._moved >= seconds
 
-    def _check(self) -> None:
-        for desk in self.desks:
-            if desk.failed is not None:
-                raise desk.failed if isinstance(desk.failed, BadSetting | Transient) else Transient("kafka", repr(desk.failed))
+    def _check(self, telling: BaseException | None = None) -> None:
+        for failed in (*(desk.failed for desk in self.desks), telling):
+            if failed is not None:
+                raise failed if isinstance(failed, TagStreamError) else Transient("kafka", repr(failed))
         if self.app.crashed:
             raise Transient("kafka", f"the faust app ended: {self.app._crash_reason!r}")
 

@@ -119,7 +119,7 @@ class Desk:
             log.exception("metrics: %s partition %d offset %d goes to the dead letters", records[0].topic, partition, records[0].offset)
             decided = Decided(dead=[(records[0], Failure("poison", repr(error), JOB))], counts=Counts(dead_lettered=1))
         await self._apply(partition, decided)
-        self._lost = 0 if decided.counts.handled else self._lost + decided.counts.dead_lettered
+        self._lost = 0 if len(records) > len(decided.dead) else self._lost + len(decided.dead)
         if self._lost > self._in_a_row:
             raise DeadLettersExhausted(f"{self._lost} dead letters in a row from {records[0].topic}")
 

@@ -93,9 +93,8 @@ class Machine:
         cells = {"readers": {}, "notes": {}}
         for (step, partition), fold in self.folds.items():
             if step.table:
-                told = fold.take()
-                fold.again(told)
-                cells[step.table][partition] = {name: value for name, value in told.items() if value is not None}
+                fold.take()
+                cells[step.table][partition] = fold.all()
         return report(cells, by, self.rules, THRESHOLDS)
 
 
