@@ -80,6 +80,7 @@ class MetricsApp:
         partitions = _partitions(settings)
         self.app = _faust_app(settings)
         self.desks: list[Desk] = []
+        self._sources: list[str] = []
         self.ready = False
         self._moved = self._told_all = time.monotonic()
         self._telling, self._ending = asyncio.Lock(), asyncio.Event()
@@ -92,7 +93,7 @@ class MetricsApp:
         self._add(METRICS_BY_NOTE, NoteStep(rules), partitions)
         tags = TagStep(rules, Thresholds.of(settings).window_ms, injected.quality, first=first, given=injected.given)
         self._add(NOTE_TAGGED, tags, partitions)
-        self.app.on_partitions_assigned.connect(self._assigned)
+        self.app.on_partitions_revoked.connect(self._revoked)
         self.app.on_rebalance_complete.connect(self._recovered)
 
     @property
@@ -146,6 +147,7 @@ class MetricsApp:
             in_a_row=self._settings.dead_letters_in_a_row,
         )
         self.desks.append(desk)
+        self._sources.append(self._names[topic.name])
 
         async def agent(stream: Any) -> None:
             manual = stream.noack()
@@ -161,15 +163,16 @@ class MetricsApp:
             sent = [await producer.send(topic, key, value, at, None, headers or None) for topic, key, value, at, headers in records]
             await asyncio.gather(*sent)
 
-    async def _assigned(self, *_: Any, **__: Any) -> None:
+    async def _revoked(self, *_: Any, **__: Any) -> None:
+        """faust has waited for what was under way; now partitions move and tables are recovered."""
         self.ready = False
+        for desk in self.desks:
+            desk.hold()
 
     async def _recovered(self, *_: Any, **__: Any) -> None:
-        """The tables hold what the changelogs say; the sums are made of them."""
         assigned = self.app.consumer.assignment()
-        for desk in self.desks:
-            if desk.rows is not None:
-                desk.rebuild({tp.partition for tp in assigned if tp.topic == desk.rows.changelog})
+        for desk, topic in zip(self.desks, self._sources, strict=True):
+            desk.resume({tp.partition for tp in assigned if tp.topic == topic})
         self.ready = True
         self._moved = time.monotonic()
 

@@ -61,64 +61,83 @@ class Desk:
         self._send, self._by_note, self._dead_letters = send, by_note, dead_letters
         self._size, self._in_a_row, self._lost = size, in_a_row, 0
         self._waiting: list[tuple[Any, Any]] = []
-        self._arrived, self._room = asyncio.Event(), asyncio.Event()
+        self._arrived, self._room, self._free = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._epoch = 0
 
     async def take(self, stream: Any, event: Any) -> None:
-        """Takes an event of a stream that does not ack by itself; waits while two batches are under way."""
+        """Takes an event of a stream that does not ack by itself; waits while two batches are under way. One that waited while partitions
+        moved is let go: it comes again, in its order."""
+        epoch = self._epoch
         while len(self._waiting) >= 2 * self._size:
             self._room.clear()
             await self._room.wait()
-        self._waiting.append((stream, event))
-        self._arrived.set()
+        if epoch == self._epoch:
+            self._waiting.append((stream, event))
+            self._arrived.set()
 
     async def run(self) -> None:
         """Works until it is cancelled, or until something fails that a restart must mend: then ``failed`` says what."""
         try:
             while True:
                 await self._arrived.wait()
+                await self._free.wait()
                 if len(self._waiting) < self._size:
                     await asyncio.sleep(FILL_S)
                 self._arrived.clear()
                 batch, self._waiting = self._waiting, []
                 self._room.set()
-                await self._work(batch)
+                await self._work(batch)  # on partitions that move away meanwhile it ends early, without acks
         except Exception as error:
             log.exception("metrics: stops")
             self.failed = error
 
-    def rebuild(self, partitions: set[int]) -> None:
-        """Makes the sums anew from the rows of the partitions assigned now; rows of others are forgotten."""
-        if self.rows is None:
-            return
-        self.folds = {partition: self.step.fold() for partition in partitions}
-        for key, packed in list(self.rows.held.items()):
-            fold = self.folds.get(partition_of(key))
-            if fold is None:
-                del self.rows.held[key]
-            else:
-                fold.replace(key, self.step.open_row(key, packed))
+    def hold(self) -> None:
+        """Partitions move: what waits is let go, as it comes again after the last commit, and nothing is worked on until ``resume``. While
+        a table is recovered its rows are older than what was applied, and must not be written over."""
+        self._epoch += 1
+        self._free.clear()
+        self._waiting = []
+        self._room.set()
+
+    def resume(self, partitions: set[int]) -> None:
+        """The tables hold what their changelogs say: makes the sums anew from the rows of the partitions assigned now; rows of others are
+        forgotten."""
+        if self.rows is not None:
+            self.folds = {partition: self.step.fold() for partition in partitions}
+            for key, packed in list(self.rows.held.items()):
+                fold = self.folds.get(partition_of(key))
+                if fold is None:
+                    del self.rows.held[key]
+                else:
+                    fold.replace(key, self.step.open_row(key, packed))
+        self._free.set()
 
     async def _work(self, batch: Sequence[tuple[Any, Any]]) -> None:
         by_partition: dict[int, list[tuple[Any, Any]]] = defaultdict(list)
         for stream, event in batch:
             by_partition[event.message.partition].append((stream, event))
+        epoch = self._epoch
         for partition, taken in by_partition.items():
-            await self._settle(partition, [record_of(event.message) for _, event in taken])
+            try:
+                await self._settle(partition, [record_of(event.message) for _, event in taken], epoch)
+            except _Moved:
+                return
             for stream, event in taken:
                 await stream.ack(event)
 
-    async def _settle(self, partition: int, records: Sequence[Record]) -> None:
+    async def _settle(self, partition: int, records: Sequence[Record], epoch: int) -> None:
         """Decides and applies; a record that makes the step fail is found by taking them one by one."""
+        self._still(epoch)
         try:
             decided = self._decide(partition, records)
         except Exception as error:
             if len(records) > 1:
                 for record in records:
-                    await self._settle(partition, [record])
+                    await self._settle(partition, [record], epoch)
                 return
             log.exception("metrics: %s partition %d offset %d goes to the dead letters", records[0].topic, partition, records[0].offset)
             decided = Decided(dead=[(records[0], Failure("poison", repr(error), JOB))], counts=Counts(dead_lettered=1))
-        await self._apply(partition, decided)
+        await self._apply(partition, decided, epoch)
         self._lost = 0 if len(records) > len(decided.dead) else self._lost + len(decided.dead)
         if self._lost > self._in_a_row:
             raise DeadLettersExhausted(f"{self._lost} dead letters in a row from {records[0].topic}")
@@ -126,16 +145,16 @@ class Desk:
     def _decide(self, partition: int, records: Sequence[Record]) -> Decided:
         if self.rows is None:
             return self.step.decide(partition, records, NO_ROWS.get, None)
-        if partition not in self.folds:
-            self.rebuild({*self.folds, partition})
         return self.step.decide(partition, records, self.rows.held.get, self.folds[partition])
 
-    async def _apply(self, partition: int, decided: Decided) -> None:
+    async def _apply(self, partition: int, decided: Decided, epoch: int) -> None:
         dead = [self._dead(record, failure) for record, failure in decided.dead]
         await self._send([(self._by_note, out.key, out.value, out.partition, []) for out in decided.forwards] + dead)
         if self.rows is not None:
             packed = decided.packed()
+            self._still(epoch)
             await self._send([(self.rows.changelog, key, value, partition, []) for key, value in packed.items()])
+            self._still(epoch)
             for key, value in packed.items():
                 if value is None:
                     self.rows.held.pop(key, None)
@@ -145,8 +164,16 @@ class Desk:
         for name in self.counts.__struct_fields__:
             setattr(self.counts, name, getattr(self.counts, name) + getattr(decided.counts, name))
 
+    def _still(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            raise _Moved
+
     def _dead(self, record: Record, failure: Failure) -> Sent:
         return self._dead_letters, record.key, record.value, None, dead_letter_headers(_AsMessage(record), failure)
+
+
+class _Moved(Exception):
+    """Partitions moved under a batch."""
 
 
 class _AsMessage:

@@ -71,7 +71,7 @@ async def life(broker, sources, events, size):
     desks = {}
     for topic, step, changelog in (("i", ReaderStep(RULES, "x", 1), "readers"), ("by", NoteStep(RULES), "notes")):
         desks[topic] = Desk(step, Rows(broker, changelog), broker.send, by_note="by", dead_letters=f"{topic}-dead", size=size)
-        desks[topic].rebuild({0})
+        desks[topic].resume({0})
     for topic, desk in desks.items():
         log = events if topic == "i" else [(key, value) for key, value, _ in broker.topics.get("by", [])]
         waiting = [(sources[topic], message(topic, offset, *log[offset])) for offset in range(sources[topic].committed, len(log))]
@@ -141,6 +141,7 @@ def test_what_makes_the_step_fail_is_found_and_the_rest_counts():
     async def work():
         broker, source = Broker(), Source()
         desk = Desk(Picky(RULES), Rows(broker, "notes"), broker.send, by_note="by", dead_letters="dead", size=10, in_a_row=2)
+        desk.resume({0})
         taken = [message("by", offset, b"k", value, [("h", b"1")]) for offset, value in enumerate([b"a", b"poison", b"b"])]
         await desk._work([(source, one) for one in taken])
         assert (desk.counts.handled, desk.counts.dead_lettered, source.committed) == (2, 1, 3)
@@ -163,6 +164,7 @@ def test_a_desk_works_on_what_it_is_given_and_says_why_it_stops():
         broker, source = Broker(), Source()
         desk = Desk(ReaderStep(RULES, "x", 1), Rows(broker, "readers"), broker.send, by_note="by", dead_letters="dead", size=2)
         working = asyncio.create_task(desk.run())
+        desk.resume({0})
         for offset in range(7):
             await asyncio.wait_for(desk.take(source, message("i", offset, b"u", encode(event(offset)))), 30)
         while source.committed < 7:
@@ -172,6 +174,46 @@ def test_a_desk_works_on_what_it_is_given_and_says_why_it_stops():
         await desk.take(source, message("i", 7, b"u", encode(event(7))))
         await asyncio.wait_for(working, 30)
         assert isinstance(desk.failed, Crash)
+
+    asyncio.run(work())
+
+
+def test_nothing_is_worked_on_while_partitions_move():
+    """What waited is let go without an ack, a batch under way ends without one, and after recovery all comes again."""
+
+    async def work():
+        broker, source = Broker(), Source()
+        desk = Desk(ReaderStep(RULES, "x", 1), Rows(broker, "readers"), broker.send, by_note="by", dead_letters="dead", size=2)
+        working = asyncio.create_task(desk.run())
+        await desk.take(source, message("i", 0, b"u", encode(event(0))))
+        await asyncio.sleep(0.4)
+        assert (source.committed, broker.topics) == (0, {}), "before the first recovery nothing is done"
+        desk.hold()
+        desk.resume({0})
+        await asyncio.sleep(0.4)
+        assert (source.committed, broker.topics) == (0, {}), "what waited will come again"
+
+        async def move(records):
+            desk.hold()
+            await broker.send(records)
+
+        full = [asyncio.create_task(desk.take(source, message("i", offset, b"u", encode(event(offset))))) for offset in range(6)]
+        desk._free.clear()
+        await asyncio.sleep(0.1)
+        desk.hold()
+        desk.resume({0})
+        await asyncio.gather(*full)
+        await asyncio.sleep(0.4)
+        assert (source.committed, broker.topics) == (0, {}), "nor does what waited for room jump the queue"
+
+        desk._send = move
+        await desk._work([(source, message("i", 0, b"u", encode(event(0))))])
+        assert (source.committed, desk.rows.held, list(broker.topics)) == (0, {}, ["by"])
+        desk._send = broker.send
+        desk.resume({0})
+        await desk._work([(source, message("i", 0, b"u", encode(event(0))))])
+        assert (source.committed, len(desk.rows.held), len(broker.topics["by"])) == (1, 2, 2)
+        working.cancel()
 
     asyncio.run(work())
 
