@@ -20,6 +20,7 @@ from recall.redis_client import redis_client
 from schemas.codec import encode
 from schemas.events import CATEGORIES, Interaction, NoteEvent
 from streams.client import admin_client
+from streams.metrics_app import SESSION_S
 from streams.publisher import KafkaPublisher
 from tests.e2e.metrics_oracle import Logged, assert_equal, expected
 from tests.e2e.running import kill, start, tagstream_json
@@ -155,6 +156,27 @@ def test_killed_again_and_again_nothing_counts_twice(quick, tmp_path):
     publish(quick, tmp_path, "interactions", events)
     for least in (1, 100, 400):
         kill_midway(quick, least)
+    consume(quick)
+    assert_equal(shown(quick), oracle(quick))
+
+
+def test_a_process_that_was_away_for_longer_than_its_session_corrupts_nothing(quick, tmp_path):
+    """Stopped in the middle of its work it loses its partitions; awake again it lets go what it held, recovers and goes on."""
+    notes, events = community(5_000, seed=4)
+    tagstream_json(quick, "topics", "create")
+    publish(quick, tmp_path, "notes", notes)
+    publish(quick, tmp_path, "interactions", events)
+    running = start(quick, "consume", "metrics", "--until-idle", "3")
+    try:
+        for least in (1, 300):
+            wait_told(quick, running, least)
+            os.killpg(running.pid, signal.SIGSTOP)
+            time.sleep(SESSION_S + 3)
+            os.killpg(running.pid, signal.SIGCONT)
+        said = running.communicate(timeout=240)[1]
+    finally:
+        kill(running)
+    assert running.returncode in (0, 1), said
     consume(quick)
     assert_equal(shown(quick), oracle(quick))
 
