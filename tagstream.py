@@ -14,6 +14,7 @@ COMMANDS = {
     "consume": "consumers.cli:consume",
     "replay": "consumers.replay_cli:replay_command",
     "dead-letters": "consumers.dead_letters_cli:dead_letters",
+    "metrics": "consumers.metrics_cli:metrics",
     "note": "consumers.inspect_cli:note",
     "slo": "consumers.slo_cli:slo",
     "canary": "consumers.canary_cli:canary",

@@ -20,6 +20,7 @@ BENCHMARKS = (
     "index_upserts",
     "tag_encoder",
     "handbook_tagger",
+    "metrics_job",
     "memory",
     "recall_latency",
     "tower_training",

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
-from typing import IO, Any
+from contextlib import AbstractContextManager, suppress
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -16,19 +16,23 @@ from schemas.settings import load
 from streams.engine import Engine
 from streams.jobs import Stop, stop_on_signals
 
+if TYPE_CHECKING:
+    from consumers.metrics_job import MetricsJob
+
+METRICS = "metrics"
 PROGRESS_S = 5.0
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, required=True, type=click.Choice([*JOBS, "all"]), metavar="JOB...")
+@click.argument("jobs", nargs=-1, required=True, type=click.Choice([*JOBS, METRICS, "all"]), metavar="JOB...")
 @click.option("--until-idle", type=click.FloatRange(min=0), metavar="S", help="End when all is read and nothing came for S seconds.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout: counts by job.")
 @click.option("--verbose", "-v", is_flag=True, help="Log what the job does, not only warnings.")
 def consume(jobs: tuple[str, ...], until_idle: float | None, as_json: bool, verbose: bool) -> None:
     """Run consumers until SIGTERM or, with --until-idle, until all is read.
 
-    JOB is tag-notes, index-notes, update-profiles or all; of several each runs in its own process. Start a job more than once, on any
-    machine, to spread its partitions.
+    JOB is tag-notes, index-notes, update-profiles or all of these, or metrics; of several each runs in its own process. Start a job more
+    than once, on any machine, to spread its partitions.
 
     Example: tagstream consume all --until-idle 5
     """
@@ -47,7 +51,7 @@ def consume(jobs: tuple[str, ...], until_idle: float | None, as_json: bool, verb
 
 
 def _run(job: str, until_idle: float | None) -> dict[str, int]:
-    with stop_on_signals(Stop()) as stop, open_engine(job, load()) as engine:
+    with stop_on_signals(Stop()) as stop, _open(job) as engine:
         click.echo(f"{job}: running", err=True)
         over = threading.Event()
         threading.Thread(target=_report, args=(job, engine, over), daemon=True).start()
@@ -57,7 +61,15 @@ def _run(job: str, until_idle: float | None) -> dict[str, int]:
             over.set()
 
 
-def _report(job: str, engine: Engine[Any], over: threading.Event) -> None:
+def _open(job: str) -> AbstractContextManager["Engine[Any] | MetricsJob"]:
+    if job != METRICS:
+        return open_engine(job, load())
+    from consumers.metrics_job import open_metrics
+
+    return open_metrics(load())
+
+
+def _report(job: str, engine: "Engine[Any] | MetricsJob", over: threading.Event) -> None:
     """A line on stderr every few seconds in which something was done."""
     before = 0
     while not over.wait(PROGRESS_S):

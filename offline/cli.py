@@ -11,6 +11,7 @@ COMMANDS = {
     "measure-diversity": "offline.measure_diversity:measure_diversity",
     "sweep-recall": "offline.sweep_recall:sweep_recall",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
+    "tag-quality": "offline.tag_quality:tag_quality",
 }
 
 

@@ -13,18 +13,32 @@ import msgspec
 from msgspec import Struct
 from rich.console import Console
 
+from consumers.build import JOBS
+from consumers.metrics_job import read_report
 from consumers.namespace import drop_namespace
 from consumers.slo import Slo, measure_live
 from consumers.tag_notes import now_ms
 from deploy.local.stack import Stack
-from offline.live import percentiles, publish, publish_live, running_consumers, timing, wait_caught_up, wait_recallable
+from offline.live import (
+    METRICS,
+    percentiles,
+    publish,
+    publish_live,
+    running_consumers,
+    timing,
+    wait_caught_up,
+    wait_counted,
+    wait_recallable,
+)
 from offline.samples.load import SHOWCASE_READERS, load_interactions, load_notes
 from recall.build import open_stores, tag_encoder
 from recall.query import Query, Recalled, RecallStores, recall
 from recall.reader import KnownNotes, ProfileView, read_reader, view_profile
+from recall.redis_client import redis_client
 from schemas.settings import Settings, given_urls
 from schemas.stored import NoteRecord
 from schemas.topics import all_topics
+from streams.metric_report import Report
 from streams.topics_admin import create_topics
 
 NAMESPACE = "demo"
@@ -39,6 +53,7 @@ class Shown(Struct, frozen=True):
     recalls: list[tuple[Query, Recalled]]
     timings: list[dict[str, int]]
     slo: Slo
+    metrics: Report
     seconds: float
 
 
@@ -64,7 +79,7 @@ def run(settings: Settings, console: Console, *, keep: bool) -> Shown:
         known = [note for note in notes if note.note_id in touched]
         fresh = [note for note in notes if note.note_id not in touched]
         log = Path(settings.data, "demo-consumers.log")
-        with running_consumers(live, log, lambda text: console.print(f"[bold]consume[/] {text}", highlight=False)):
+        with running_consumers(live, log, lambda text: console.print(f"[bold]consume[/] {text}", highlight=False), (*JOBS, METRICS)):
             console.print(f"[bold]publish[/] {len(known)} note events that readers know, then {len(interactions)} interactions")
             publish(live, known)
             wait_caught_up(live)
@@ -74,6 +89,7 @@ def run(settings: Settings, console: Console, *, keep: bool) -> Shown:
             wait_caught_up(live)
             stores = open_stores(live)
             records = wait_recallable(stores.notes, [note.note_id for note in notes], sent)
+            wait_counted(live)
             return _look(live, stores, records, sent, began)
 
 
@@ -104,6 +120,7 @@ def _look(settings: Settings, stores: RecallStores, records: list[NoteRecord], s
         recalls=[(query, recall(query, stores, encoder)) for query in queries],
         timings=timings,
         slo=measure_live(settings, min(sent.values()), now),
+        metrics=read_report(settings, redis_client(settings)),
         seconds=time.monotonic() - began,
     )
 
@@ -117,5 +134,6 @@ def summary(shown: Shown) -> dict[str, Any]:
         "slo": msgspec.to_builtins(shown.slo),
         "recalls": [msgspec.to_builtins(recalled) for _, recalled in shown.recalls],
         "profiles": [msgspec.to_builtins(profile) for profile in shown.profiles],
+        "metrics": msgspec.to_builtins(shown.metrics),
         "seconds": round(shown.seconds, 1),
     }

@@ -17,10 +17,13 @@ from schemas.errors import Transient
 from schemas.events import Interaction, NoteEvent
 from schemas.settings import Settings, environ_of
 from schemas.stored import NoteRecord
-from schemas.topics import INTERACTIONS, NOTE_EVENTS
+from schemas.topics import INTERACTIONS, METRICS_BY_NOTE, NOTE_EVENTS, NOTE_TAGGED
 from streams.groups import assigned, behind
 from streams.publisher import KafkaPublisher
 
+METRICS = "metrics"
+COUNTS = (INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED, METRICS_BY_NOTE)
+TOLD_S = 2.0
 READY_S = 120.0
 SETTLE_S = 120.0
 
@@ -89,6 +92,17 @@ def wait_caught_up(settings: Settings, jobs: Sequence[str] = JOBS) -> None:
             if time.monotonic() > until:
                 raise Transient(job, f"still {left} events behind after {SETTLE_S:.0f} s")
             time.sleep(0.1)
+
+
+def wait_counted(settings: Settings) -> None:
+    """Waits until the metrics job has counted all there is and told it, which it does every second."""
+    until = time.monotonic() + SETTLE_S
+    for topic in COUNTS:
+        while behind(settings, METRICS, topic.within(settings.namespace).name) > 0:
+            if time.monotonic() > until:
+                raise Transient(METRICS, f"{topic.name} is not read after {SETTLE_S:.0f} s")
+            time.sleep(0.1)
+    time.sleep(TOLD_S)
 
 
 def wait_recallable(notes: Notes, note_ids: Sequence[str], sent: dict[str, int]) -> list[NoteRecord]:

@@ -1,4 +1,4 @@
-"""The command ``tagstream demo`` and what it shows at the end: tags, profiles, recalls with reasons, time to recallable."""
+"""The command ``tagstream demo`` and what it shows at the end: tags, profiles, recalls with reasons, time to recallable, metrics."""
 
 import json
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from consumers.metrics_cli import show as show_metrics
 from consumers.slo import line
 from offline.demo import NAMESPACE, Shown, run, summary
 from offline.live import percentiles
@@ -59,6 +60,8 @@ def show(console: Console, done: Shown) -> None:
         show_recalled(console, query, recalled)
     console.print(Rule(f"from publishing to recallable, {len(done.timings)} notes published one by one"))
     console.print(stage_table(done.timings))
+    console.print(Rule("what recall of fresh notes earned"))
+    show_metrics(console, done.metrics)
     console.print(Text(f"whole demo: {done.seconds:.0f} s", style="dim"))
     console.print(Text(line(done.slo), style="bold green" if done.slo.met else "bold red"), soft_wrap=True)
 

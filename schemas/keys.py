@@ -68,6 +68,11 @@ def canary_key(namespace: str, what: str) -> str:
     return f"{{canary}}:{namespace or 'ts'}:canary:{what}"
 
 
+def metrics_key(namespace: str, kind: str, partition: int) -> str:
+    """What one partition of the metrics job counted: hash of cells. It belongs to no bundle."""
+    return f"{{m{partition % BUCKETS:02x}}}:{namespace or 'ts'}:metrics:{kind}:{partition}"
+
+
 def note_key(note_id: str) -> str:
     """Primary key of a note in Milvus: 32 hex digits of BLAKE2b, so that no id needs escaping in an expression."""
     return hashlib.blake2b(note_id.encode(), digest_size=16).hexdigest()

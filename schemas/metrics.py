@@ -13,6 +13,8 @@ Counter = Literal[
 Gauge = Literal[
     "tagstream_paused",  # 1 while the job waits for a dependency; labels: job
     "tagstream_lag",  # records between position and end of the assigned partitions; labels: job
+    "tagstream_tag_drift",  # population stability index of the newest window of tag quality; labels: measure
+    "tagstream_tag_drift_alerts",  # alerts in force on tag quality; labels: bundle
 ]
 Histogram = Literal[
     "tagstream_batch_size",  # events in a handled batch; labels: job

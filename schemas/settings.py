@@ -87,6 +87,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     training_examples_impressions: Annotated[Share, _doc("share of the impressions logged for training; 0 = none")] = 0.0
     training_examples_history: Annotated[int, Meta(ge=1, le=1000), _doc("notes of a reader's history in a training example")] = 100
     training_examples_tags: Annotated[int, Meta(ge=0, le=1000), _doc("profile tags in a training example; 0 = none")] = 50
+    metrics_window_minutes: Annotated[Positive, _doc("length of a tumbling window of the metrics, minutes of event time")] = 60
+    metrics_grace_minutes: Annotated[int, Meta(ge=0), _doc("stream time that a window stays open for late events, minutes")] = 60
+    metrics_fresh_hours: Annotated[float, Meta(gt=0), _doc("age up to which a note counts in the windows, hours")] = 24.0
+    metrics_keep_hours: Annotated[float, Meta(ge=48), _doc("windows and days of the metrics kept, hours before the newest event")] = 72.0
+    metrics_waiting: Annotated[int, Meta(ge=0), _doc("interactions per partition that wait for a note event, for the metrics")] = 100_000
+    metrics_batch: Annotated[Positive, _doc("events per batch of the metrics")] = 1_000
+    metrics_reference: Annotated[
+        str, _doc("tag quality to compare with, from `tagstream offline tag-quality`; empty = the first notes of the live bundle")
+    ] = ""
+    metrics_drift_notes: Annotated[Positive, _doc("first notes of a bundle that become its reference, where none is given")] = 200
+    metrics_drift_hours: Annotated[Positive, _doc("length of a window of tag quality, hours")] = 24
+    metrics_drift_min_notes: Annotated[Positive, _doc("notes below which a window of tag quality raises no alert")] = 50
+    metrics_drift_psi: Annotated[float, Meta(gt=0), _doc("population stability index that alerts")] = 0.25
+    metrics_drift_share: Annotated[float, Meta(gt=0, le=1), _doc("rise of the low-information or unknown-tag share that alerts")] = 0.1
     dead_letters_in_a_row: Annotated[Positive, _doc("dead letters without one good event between them after which a job stops")] = 1000
     retry_max_s: Annotated[float, Meta(gt=0), _doc("longest pause between attempts while a dependency is down, seconds")] = 10.0
     replay_live_lag: Annotated[Positive, _doc("records a live consumer may be behind before a replay waits for it")] = 100

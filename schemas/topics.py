@@ -8,7 +8,7 @@ DAY_MS = 86_400_000
 
 
 class Topic(Struct, frozen=True):
-    """One topic. ``retention_ms`` -1 keeps for ever; ``cleanup`` is Kafka's cleanup.policy; ``event`` None marks a dead-letter topic."""
+    """One topic. ``retention_ms`` -1 keeps for ever; ``cleanup`` is Kafka's cleanup.policy; ``event`` None: none of the events."""
 
     name: str
     partitions: int
@@ -41,12 +41,19 @@ DEAD_LETTER_MARKS = Topic("dead-letter-marks", 1, -1, "compact", DeadLetterMark)
 SOURCES = (NOTE_EVENTS, NOTE_TAGGED, INTERACTIONS)
 LOGS = (TRAINING_EXAMPLES, DEAD_LETTER_MARKS)
 """Topics that no job consumes, so that nothing of them can become a dead letter."""
+METRICS = Topic("metrics", 1, -1, "compact")
+METRICS_BY_NOTE = Topic("metrics-by-note", 6, 7 * DAY_MS, "delete")
+METRICS_TABLES = ("readers", "notes", "tags")
+"""Tables of the metrics job; the changelog of each is the topic ``tagstream-metrics-TABLE-changelog``."""
+OWN = (METRICS, METRICS_BY_NOTE, *(Topic(f"tagstream-metrics-{table}-changelog", 6, -1, "compact") for table in METRICS_TABLES))
+"""Topics of the metrics job: figures, compacted by cell; events by note; state. Their form is the job's own affair."""
 
 
 def all_topics(namespace: str = "") -> list[Topic]:
-    """Every topic the system uses: sources, logs, then the dead-letter topics of the sources."""
+    """Every topic the system uses: sources, logs, the metrics job's own, then the dead-letter topics of what jobs read."""
     sources = [topic.within(namespace) for topic in SOURCES]
-    return sources + [topic.within(namespace) for topic in LOGS] + [topic.dead_letter_topic for topic in sources]
+    fed = [*sources, METRICS_BY_NOTE.within(namespace)]
+    return sources + [topic.within(namespace) for topic in LOGS + OWN] + [topic.dead_letter_topic for topic in fed]
 
 
 def source_id(topic: str, topic_uuid: str) -> str:

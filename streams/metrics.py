@@ -20,6 +20,8 @@ LABELS: dict[str, tuple[str, ...]] = {
     "tagstream_canaries_total": ("outcome",),
     "tagstream_paused": ("job",),
     "tagstream_lag": ("job",),
+    "tagstream_tag_drift": ("measure",),
+    "tagstream_tag_drift_alerts": ("bundle",),
     "tagstream_batch_size": ("job",),
     "tagstream_batch_seconds": ("job", "phase"),
     "tagstream_stage_seconds": ("stage",),

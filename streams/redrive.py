@@ -21,6 +21,7 @@ from streams.dead_letter_log import DeadLetters, Letter, open_all
 from streams.dead_letters import Coordinates, redrive_headers, sent_again_from
 from streams.roles import Outgoing, Reader, Sender, Span
 
+METRICS_JOB = "metrics"
 CHUNK_LETTERS = 200
 CHUNK_BYTES = 16_000_000
 SETTLE_S = 5.0
@@ -179,6 +180,8 @@ def refusal(letter: Letter, asked: Asked) -> str:
     content = letter.content
     if content.source.topic != letter.source.name:
         return f"its header tagstream-dl-source names topic {content.source.topic}, its dead-letter topic is that of {letter.source.name}"
+    if content.failure.stage.partition("/")[0] == METRICS_JOB:
+        return "the metrics job counts beside the job that the topic is for; redrive that job's letter of the same record"
     if letter.state == "failed_again" and not asked.again:
         return f"it was redriven and failed again as {', '.join(letter.failed_as)}; redrive that"
     if letter.state in ("redriven", "dropped") and not asked.again:

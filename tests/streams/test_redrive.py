@@ -14,6 +14,7 @@ from streams.dead_letter_log import DeadLetters, Letter
 from streams.dead_letters import PREFIX, Coordinates
 from streams.engine import Engine, Job, Limits, Stop
 from streams.memory import MemoryLog, MemoryPublisher, MemoryReader, MemorySender, MemorySource
+from streams.metric_steps import JOB
 from streams.redrive import Asked, Redriver, expected, mark_of, plan, refusal
 from streams.redrive_outcome import Follower
 
@@ -328,6 +329,15 @@ def test_a_letter_whose_header_names_another_topic_is_refused(house):
     (letter,) = house.listed()
     elsewhere = replace(letter, content=replace(letter.content, source=Coordinates("elsewhere", 0, 0)))
     assert "elsewhere" in refusal(elsewhere, Asked())
+    assert refusal(letter, Asked()) == ""
+
+
+def test_a_letter_of_the_metrics_job_is_left_to_that_of_the_topics_own_job(house):
+    house.send_raw(b"broken")
+    house.tag_notes()
+    (letter,) = house.listed()
+    counted = replace(letter, content=replace(letter.content, failure=replace(letter.content.failure, stage=f"{JOB}/decode")))
+    assert "redrive that job's letter" in refusal(counted, Asked())
     assert refusal(letter, Asked()) == ""
 
 
