@@ -1,4 +1,4 @@
-"""Where a note's words speak for the concepts of a handbook: whole words by their stem, words that begin so, runs of words, Chinese text."""
+"""Where a note's words speak for concepts of a handbook: whole words by their stem, words that begin so, runs of words, Chinese text."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple

@@ -22,10 +22,12 @@ from models.text import has_han
 from schemas.events import Evidence
 
 TEXT_LIMIT = 800
+TEXT_MIN = 30
 CUES_ENCODED = 12
 CUES_COUNTED = 3
 CUE_WEIGHT = 1.5
-SUPPORT_MIN = 2.0
+SUPPORT_MIN = 2.2
+UNSPOKEN_MIN = 3.0  # of a concept none of whose cues is in the text
 REFERENCES = 128
 REFERENCE_DIMENSIONS = 4
 REFERENCE_CUES = 3
@@ -68,7 +70,8 @@ class CategoryConcepts:
         """
         spoken = self._cues.find(parts)
         support = self._support(text, spoken)
-        order = sorted(np.flatnonzero(support >= SUPPORT_MIN).tolist(), key=lambda number: (-support[number], self._concepts[number][0].en))
+        enough = [number for number, much in enumerate(support) if much >= (SUPPORT_MIN if number in spoken else UNSPOKEN_MIN)]
+        order = sorted(enough, key=lambda number: (-support[number], self._concepts[number][0].en))
         return [
             Supported(*self._concepts[number], float(support[number]), self._evidence(number, spoken, phrases, vectors)) for number in order
         ]
@@ -78,7 +81,7 @@ class CategoryConcepts:
         support = (close - close.mean()).astype(np.float64)
         for number, places in spoken.items():
             support[number] += CUE_WEIGHT * min(len(places), CUES_COUNTED)
-        return np.round(support, 3)
+        return np.asarray(np.round(support, 3), np.float64)
 
     def _evidence(self, number: int, spoken: Spoken, phrases: Sequence[Phrase], vectors: Vectors | None) -> list[Evidence]:
         if number in spoken:
@@ -90,9 +93,11 @@ class CategoryConcepts:
 
 
 def whole_text(parts: Sequence[Part]) -> str:
-    """Title and body as one text for the encoder, at most ``TEXT_LIMIT`` characters; empty where they have none."""
+    """Title and body as one text for the encoder, at most ``TEXT_LIMIT`` characters; empty where they are too short to support more than
+    what they say, less than ``TEXT_MIN`` letters, of which a Chinese character counts as three."""
     texts = (part.content.text.strip() for part in parts if part.source in ("title", "body"))
-    return _BREAK.sub(", ", "\n".join(text for text in texts if text))[:TEXT_LIMIT].strip(" ,")
+    whole = _BREAK.sub(", ", "\n".join(text for text in texts if text))[:TEXT_LIMIT].strip(" ,")
+    return whole if sum(3 if has_han(letter) else letter.isalpha() for letter in whole[: TEXT_MIN * 4]) >= TEXT_MIN else ""
 
 
 def reference_texts(book: CategoryHandbook) -> list[str]:

@@ -2,8 +2,8 @@
 
 The three steps of TagLLM's CoT Extraction (section 3.2) with the means at hand: candidate phrases scored against the interest dimensions
 of the note's category, low-information candidates merged into finer ones, the rest ranked by importance. It reads title, body and product
-cards and copies phrases; where the handbook lists concepts it also gives those that the text supports (``models/concepts.py``), which
-notes share, and names of works (``models/works.py``). It does not see images or hear sound. It is also the fallback while the model is down.
+cards and copies phrases; where the handbook lists concepts it also gives those that the text supports (``models/concepts.py``), and names
+of works (``models/works.py``), which notes share. It does not see images or hear sound. It is also the fallback while the model is down.
 
 The same note gives the same tags in any batch: the encoder's rows are independent, all arithmetic is per note, scores are rounded before
 sorting and ties go by text.

@@ -1,4 +1,4 @@
-"""Tags that notes share because the handbook spells them: names of works and concepts. Beside them stand the phrases copied from the note."""
+"""Tags that notes share: names of works, and concepts as the handbook spells them. Beside them stand phrases copied from the note."""
 
 from collections.abc import Sequence
 
