@@ -97,9 +97,6 @@ class Handbook(Struct, frozen=True, dict=True):
             for dimension in book.dimensions:
                 _add(pairs, dimension.examples)
         for book in self.categories.values():
-            for dimension in book.dimensions:
-                _add(pairs, {concept.en: concept.zh for concept in dimension.concepts})
-        for book in self.categories.values():
             _add(pairs, {book.name.en.lower(): book.name.zh})
             _add(pairs, {dimension.name.en.lower(): dimension.name.zh for dimension in book.dimensions})
         return pairs

@@ -12,10 +12,12 @@ from models.phrases import Part, Phrase
 from models.roles import TagEncoder
 from models.text import has_han
 from models.words import stem, words_of
-from models.works import find_works
+from models.works import find_works, is_name
 from schemas.events import Category, NoteEvent, Tag
 
-CONCEPTS_SHARE = 0.6  # of a note's tags
+CONCEPTS_SHARE = 0.6  # of the tags of a note that has the name of a work for a title
+OWN_WORDS_MAX = 2  # concepts of any other note: it says itself what it is about
+OWN_WORDS_SUPPORT = 5.0
 WORK_CONFIDENCES = (0.95, 0.9)
 CONCEPT_CONFIDENCE = 0.85
 
@@ -55,7 +57,11 @@ class SharedTags:
         if seen.category not in self._concepts:
             self._concepts[seen.category] = CategoryConcepts(self._handbook.category(seen.category), self._encoder)
         supported = self._concepts[seen.category].find(seen.parts, seen.text, seen.phrases, seen.vectors)
-        return tags + [_tag_of(one, seen.chinese) for one in _distinct(supported, self._concepts_max)]
+        most = self._concepts_max
+        if not is_name(seen.note.title):
+            most = min(most, OWN_WORDS_MAX)
+            supported = [one for one in supported if one.support >= OWN_WORDS_SUPPORT and one.spoken]
+        return tags + [_tag_of(one, seen.chinese) for one in _distinct(supported, most)]
 
     def _works(self, seen: Seen) -> list[Tag]:
         named = [dimension.id for dimension in self._handbook.category(seen.category).dimensions if dimension.names_works]

@@ -11,14 +11,14 @@ from models.phrases import MAX_CHARACTERS
 from models.text import PlainText, has_han, plain
 from schemas.events import Evidence, NoteEvent
 
-WORDS_MAX = 8
+WORDS_MAX = 12
 NAMES_MAX = 2
 LOOKED_AT = 400
 _WORD = re.compile(r"[^\W_]+(?:['\u2019&.-][^\W_]+)*")
 SMALL_WORDS = "a an and as at but by for from in into of on or the to vs with without de la le el du des & -"
 _SMALL = frozenset(SMALL_WORDS.split())
 _BRACKETED = re.compile("\u300a([^\u300a\u300b]{1,40})\u300b")
-_SENTENCE_END = re.compile(r"[.!?;]\s|[;\u3002\uff01\uff1f\uff0c]")
+_SENTENCE_END = re.compile(r"(?<=[^\W_]{4})[.!?;]\s|[;\u3002\uff01\uff1f\uff0c]")  # not after Mr., vs. or Vol.
 _PART = re.compile(r"\s+(?:[2-9]|i{2,3}|iv|vi{0,3}|(?:part|episode|chapter|vol|volume) .*)$")
 
 
