@@ -36,14 +36,12 @@ _BREAK = re.compile(r"\s*\n\s*")
 
 
 class Supported(NamedTuple):
-    """A concept that a note supports. ``support``: standard deviations above reference texts, and ``CUE_WEIGHT`` for each cue;
-    ``spoken``: some cue is in the text."""
+    """A concept that a note supports. ``support``: standard deviations above reference texts, and ``CUE_WEIGHT`` for each cue."""
 
     concept: Concept
     dimension: str
     support: float
     evidence: list[Evidence]
-    spoken: bool
 
 
 class CategoryConcepts:
@@ -75,10 +73,7 @@ class CategoryConcepts:
         enough = [number for number, much in enumerate(support) if much >= (SUPPORT_MIN if number in spoken else UNSPOKEN_MIN)]
         order = sorted(enough, key=lambda number: (-support[number], self._concepts[number][0].en))
         return [
-            Supported(
-                *self._concepts[number], float(support[number]), self._evidence(number, spoken, phrases, vectors), spoken=number in spoken
-            )
-            for number in order
+            Supported(*self._concepts[number], float(support[number]), self._evidence(number, spoken, phrases, vectors)) for number in order
         ]
 
     def _support(self, text: Vectors, spoken: Spoken) -> NDArray[np.float64]:

@@ -108,7 +108,7 @@ class HandbookTagger:
 
     def _encoded(self, read: Read) -> list[str]:
         """What of a note the encoder gets to see."""
-        whole = self._shared.text_to_encode(read.parts, read.category)
+        whole = self._shared.text_to_encode(read.note, read.parts, read.category)
         return [*(phrase.text for phrase in read.shortlist), *([whole] if whole else [])]
 
     def _lexical(self, phrase: Phrase, category: Category | None) -> float:
@@ -135,7 +135,7 @@ class HandbookTagger:
         tags: list[Tag] = []
         if category is not None:
             copied = [] if vectors is None else _as_tags(self._select(self._score(read, vectors, category)))
-            whole = self._shared.text_to_encode(read.parts, category)
+            whole = self._shared.text_to_encode(note, read.parts, category)
             text = None if not whole else rows[whole] if whole in rows else self._encoder.encode([whole])[0]
             shared = self._shared.find(Seen(note, read.parts, category, language == "zh", text, read.shortlist, vectors))
             tags = with_shared(copied, shared, self._max_tags) if shared else copied

@@ -15,9 +15,7 @@ from models.words import stem, words_of
 from models.works import find_works, is_name
 from schemas.events import Category, NoteEvent, Tag
 
-CONCEPTS_SHARE = 0.6  # of the tags of a note that has the name of a work for a title
-OWN_WORDS_MAX = 2  # concepts of any other note: it says itself what it is about
-OWN_WORDS_SUPPORT = 5.0
+CONCEPTS_SHARE = 0.6  # of a note's tags
 WORK_CONFIDENCES = (0.95, 0.9)
 CONCEPT_CONFIDENCE = 0.85
 
@@ -44,10 +42,14 @@ class SharedTags:
         self._concepts_max = int(CONCEPTS_SHARE * max_tags)
         self._concepts: dict[Category, CategoryConcepts] = {}
 
-    def text_to_encode(self, parts: Sequence[Part], category: Category | None) -> str:
-        """The whole text of a note whose category has concepts, else the empty string."""
-        wanted = category is not None and any(dimension.concepts for dimension in self._handbook.category(category).dimensions)
-        return whole_text(parts) if wanted else ""
+    def text_to_encode(self, note: NoteEvent, parts: Sequence[Part], category: Category | None) -> str:
+        """The whole text of a note that gets concepts, else the empty string. In a category of works a note gets them that has the name of
+        one for a title, or no title: any other is somebody's own words, of which copied phrases say more."""
+        if category is None:
+            return ""
+        dimensions = self._handbook.category(category).dimensions
+        own_words = any(dimension.names_works for dimension in dimensions) and note.title.strip() and not is_name(note.title)
+        return whole_text(parts) if any(dimension.concepts for dimension in dimensions) and not own_words else ""
 
     def find(self, seen: Seen) -> list[Tag]:
         """Names of works, then concepts by their support; ranks are not given yet."""
@@ -57,11 +59,7 @@ class SharedTags:
         if seen.category not in self._concepts:
             self._concepts[seen.category] = CategoryConcepts(self._handbook.category(seen.category), self._encoder)
         supported = self._concepts[seen.category].find(seen.parts, seen.text, seen.phrases, seen.vectors)
-        most = self._concepts_max
-        if not is_name(seen.note.title):
-            most = min(most, OWN_WORDS_MAX)
-            supported = [one for one in supported if one.support >= OWN_WORDS_SUPPORT and one.spoken]
-        return tags + [_tag_of(one, seen.chinese) for one in _distinct(supported, most)]
+        return tags + [_tag_of(one, seen.chinese) for one in _distinct(supported, self._concepts_max)]
 
     def _works(self, seen: Seen) -> list[Tag]:
         named = [dimension.id for dimension in self._handbook.category(seen.category).dimensions if dimension.names_works]

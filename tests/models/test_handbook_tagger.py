@@ -201,10 +201,16 @@ def test_a_film_gets_its_name_and_concepts_beside_phrases(tagger: HandbookTagger
 
 def test_concepts_of_a_chinese_note_are_chinese_and_stand_once(tagger: HandbookTagger) -> None:
     body = "一个年轻的巫师必须打破古老的诅咒，王国里的国王是他的父亲，魔法与龙，恶魔正在逼近。"
-    texts = [tag.text for tag in tagger.tag([note(category="media", title="《灯笼之夜》看完了", body=body)])[0].tags]
+    texts = [tag.text for tag in tagger.tag([note(category="media", title="《灯笼之夜》", body=body)])[0].tags]
     assert texts[0] == "灯笼之夜"
     assert {"奇幻片", "国王与女王"} <= set(texts)
     assert len(texts) == len(set(texts))
+
+
+def test_somebodys_own_words_about_a_work_get_no_concepts(tagger: HandbookTagger) -> None:
+    texts = {tag.text for tag in tagger.tag([note(category="media", title="I finally saw it and cried", body=FILM["body"])])[0].tags}
+    assert "fantasy" not in texts
+    assert "fantasy" in {tag.text for tag in tagger.tag([note(category="media", title="", body=FILM["body"])])[0].tags}
 
 
 def test_a_category_without_concepts_is_not_given_any(tagger: HandbookTagger, encoder: HashingEncoder) -> None:
