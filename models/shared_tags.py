@@ -59,7 +59,8 @@ class SharedTags:
         if seen.category not in self._concepts:
             self._concepts[seen.category] = CategoryConcepts(self._handbook.category(seen.category), self._encoder)
         supported = self._concepts[seen.category].find(seen.parts, seen.text, seen.phrases, seen.vectors)
-        return tags + [_tag_of(one, seen.chinese) for one in _distinct(supported, self._concepts_max)]
+        named = {tag.text for tag in tags}
+        return tags + [tag for one in _distinct(supported, self._concepts_max) if (tag := _tag_of(one, seen.chinese)).text not in named]
 
     def _works(self, seen: Seen) -> list[Tag]:
         named = [dimension.id for dimension in self._handbook.category(seen.category).dimensions if dimension.names_works]

@@ -199,6 +199,15 @@ def test_a_film_gets_its_name_and_concepts_beside_phrases(tagger: HandbookTagger
     assert evidence_of(note(**FILM), wizard).startswith(("wizard", "curse", "kingdom"))
 
 
+def test_a_film_called_like_a_concept_has_the_tag_once(tagger: HandbookTagger) -> None:
+    texts = [
+        tag.text
+        for tag in tagger.tag([note(category="media", title="Zombie", body="The undead, infected by a zombie virus, rise.")])[0].tags
+    ]
+    assert texts[0] == "zombie"
+    assert len(texts) == len(set(texts))
+
+
 def test_concepts_of_a_chinese_note_are_chinese_and_stand_once(tagger: HandbookTagger) -> None:
     body = "一个年轻的巫师必须打破古老的诅咒，王国里的国王是他的父亲，魔法与龙，恶魔正在逼近。"
     texts = [tag.text for tag in tagger.tag([note(category="media", title="《灯笼之夜》", body=body)])[0].tags]
