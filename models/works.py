@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from models.phrases import MAX_CHARACTERS
-from models.text import PlainText, has_han, plain
+from models.text import has_han, plain
 from schemas.events import Evidence, NoteEvent
 
 WORDS_MAX = 12
@@ -17,6 +17,7 @@ SMALL_WORDS = "a an and as at but by for from in into of on or the to vs with wi
 _SMALL = frozenset(SMALL_WORDS.split())
 _BRACKETED = re.compile("\u300a([^\u300a\u300b]{1,40})\u300b")
 _SENTENCE_END = re.compile(r"(?<=[^\W_]{4})[.!?;]\s|[;\u3002\uff01\uff1f\uff0c]")  # not after Mr., vs. or Vol.
+_SUBTITLE = re.compile(r":| - ")
 _PART = re.compile(r"\s+(?:[2-9]|i{2,3}|iv|vi{0,3}|(?:part|episode|chapter|vol|volume) .*)$")
 
 
@@ -33,12 +34,13 @@ def find_works(note: NoteEvent) -> list[Work]:
     if not is_name(note.title):
         return []
     start = note.title.index(marked[1]) if marked else 0
-    content = plain(note.title[start : start + len(marked[1])] if marked else note.title, LOOKED_AT)
+    raw = marked[1] if marked else note.title
+    content = plain(raw, LOOKED_AT)
     bare = content.text.lstrip()
     if not bare:
         return []
     evidence = Evidence(source="title", position=start + content.offsets[len(content.text) - len(bare)])
-    names = dict.fromkeys((" ".join(bare.split()), _series(content)))
+    names = dict.fromkeys((" ".join(bare.split()), _series(raw)))
     return [Work(name, evidence) for name in names if name and len(name) <= MAX_CHARACTERS]
 
 
@@ -54,7 +56,6 @@ def is_name(title: str) -> bool:
     return bool(large) and all(word[0].isupper() or word[0].isdigit() for word in (words[0], *large))
 
 
-def _series(content: PlainText) -> str:
+def _series(name: str) -> str:
     """The name before its subtitle and without the part's number."""
-    head = content.text.strip().split("\n")[0].split(" - ")[0]
-    return _PART.sub("", " ".join(head.split())).strip(" -")
+    return _PART.sub("", " ".join(plain(_SUBTITLE.split(name)[0], LOOKED_AT).text.split())).strip(" -")

@@ -26,6 +26,7 @@ def texts(title: str) -> list[str]:
         ("Star Wars: Episode IV - A New Hope", ["star wars episode iv - a new hope", "star wars"]),
         ("Mission: Impossible III", ["mission impossible iii", "mission"]),
         ("Ladder 49", ["ladder 49"]),
+        ("Lock, Stock and Two Smoking Barrels", ["lock stock and two smoking barrels"]),
         ("Mr. & Mrs. Smith", ["mr. & mrs. smith"]),
         ("2001: A Space Odyssey", ["2001 a space odyssey", "2001"]),
         ("Finally watched the new Dune", []),
