@@ -34,14 +34,27 @@ class Name(Struct, frozen=True, forbid_unknown_fields=True):
     zh: Text
 
 
+class Concept(Struct, frozen=True, forbid_unknown_fields=True):
+    """A tag that notes share: given where a note's text supports it, whether or not it says so in these words.
+
+    ``cues``: words of either language that speak for it; ``murder*`` is any word that begins so, plurals are found by themselves."""
+
+    en: Text
+    zh: Text
+    cues: Annotated[list[Text], Meta(min_length=1)]
+
+
 class Dimension(Struct, frozen=True, forbid_unknown_fields=True):
-    """One thing readers of a category care about. ``examples``: English to Chinese; ``cues``: words of either language that signal it."""
+    """One thing readers of a category care about. ``examples``: English to Chinese; ``cues``: words of either language that signal it;
+    ``names_works``: the names of films, books or songs that a note is about are tags of this dimension."""
 
     id: Slug
     name: Name
     description: Text
     examples: Annotated[Pairs, Meta(min_length=8, max_length=20)]
     cues: list[Text] = field(default_factory=list)
+    concepts: list[Concept] = field(default_factory=list)
+    names_works: bool = False
 
 
 class CategoryHandbook(Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,12 +152,23 @@ def _check(file: Path, book: CategoryHandbook, category: Category) -> None:
     if book.category != category:
         raise BadSetting(f"{file}: $.category: is {book.category}, the file's name says {category}")
     seen: set[str] = set()
+    named: set[str] = set()
     for number, dimension in enumerate(book.dimensions):
         if dimension.id in seen:
             raise BadSetting(f"{file}: $.dimensions[{number}].id: {dimension.id} is used twice")
         seen.add(dimension.id)
         _check_pairs(file, f"$.dimensions[{number}].examples", dimension.examples)
+        _check_concepts(file, f"$.dimensions[{number}].concepts", dimension.concepts, named)
     _check_pairs(file, "$.terms", book.terms)
+
+
+def _check_concepts(file: Path, where: str, concepts: list[Concept], named: set[str]) -> None:
+    for number, concept in enumerate(concepts):
+        _check_pairs(file, f"{where}[{number}]", {concept.en: concept.zh})
+        for name in (concept.en, concept.zh):
+            if name in named:
+                raise BadSetting(f"{file}: {where}[{number}]: {name!r} is used twice in the category")
+            named.add(name)
 
 
 def _check_pairs(file: Path, where: str, pairs: Pairs) -> None:

@@ -2,7 +2,8 @@
 
 The three steps of TagLLM's CoT Extraction (section 3.2) with the means at hand: candidate phrases scored against the interest dimensions
 of the note's category, low-information candidates merged into finer ones, the rest ranked by importance. It reads title, body and product
-cards and copies phrases; it does not paraphrase, and does not see images or hear sound. It is also the fallback while the model is down.
+cards and copies phrases; where the handbook lists concepts it also gives those that the text supports (``models/concepts.py``), and names
+of works (``models/works.py``), which notes share. It does not see images or hear sound. It is also the fallback while the model is down.
 
 The same note gives the same tags in any batch: the encoder's rows are independent, all arithmetic is per note, scores are rounded before
 sorting and ties go by text.
@@ -19,11 +20,12 @@ from models.dimensions import DimensionVectors, HandbookVectors, products
 from models.handbook import Handbook
 from models.phrases import ATTRIBUTES_LIMIT, MAX_CHARACTERS, Part, Phrase, find_phrases, parts_of
 from models.roles import NoteTags, TagEncoder
+from models.shared_tags import Seen, SharedTags, with_shared
 from models.text import language_of, plain
 from models.words import TERM, WORD, Words, words_of
 from schemas.events import CATEGORIES, Category, Evidence, NoteEvent, Tag
 
-ALGORITHM = 1
+ALGORITHM = 2
 SHORTLIST = 24
 
 
@@ -88,11 +90,12 @@ class HandbookTagger:
         self._weights = weights or Weights()
         self._words = Words(handbook)
         self._vectors = HandbookVectors(handbook, encoder)
+        self._shared = SharedTags(handbook, encoder, max_tags)
 
     def tag(self, notes: Sequence[NoteEvent]) -> list[NoteTags]:
         """See ``models.roles.Tagger``. A note without any usable text gets its category's name where it has one."""
         read = [self._read(note) for note in notes if note.type != "note.deleted"]
-        texts = list(dict.fromkeys(phrase.text for one in read for phrase in one.shortlist))
+        texts = list(dict.fromkeys(text for one in read for text in self._encoded(one)))
         rows = dict(zip(texts, self._encoder.encode(texts) if texts else [], strict=True))
         answers = iter([self._answer(one, rows) for one in read])
         return [NoteTags(note.category, []) if note.type == "note.deleted" else next(answers) for note in notes]
@@ -102,6 +105,11 @@ class HandbookTagger:
         phrases = find_phrases(parts, self._words)
         ranked = sorted(phrases.values(), key=lambda phrase: (-round(self._lexical(phrase, note.category), 4), phrase.text))
         return Read(note, parts, phrases, ranked[:SHORTLIST], note.category)
+
+    def _encoded(self, read: Read) -> list[str]:
+        """What of a note the encoder gets to see."""
+        whole = self._shared.text_to_encode(read.note, read.parts, read.category)
+        return [*(phrase.text for phrase in read.shortlist), *([whole] if whole else [])]
 
     def _lexical(self, phrase: Phrase, category: Category | None) -> float:
         """What the words alone say about a phrase; without a category, any category's words count."""
@@ -125,8 +133,12 @@ class HandbookTagger:
         vectors = np.stack([rows[phrase.text] for phrase in read.shortlist]) if read.shortlist else None
         category = note.category or self._guess(read, vectors)
         tags: list[Tag] = []
-        if vectors is not None and category is not None:
-            tags = _as_tags(self._select(self._score(read, vectors, category)))
+        if category is not None:
+            copied = [] if vectors is None else _as_tags(self._select(self._score(read, vectors, category)))
+            whole = self._shared.text_to_encode(note, read.parts, category)
+            text = None if not whole else rows[whole] if whole in rows else self._encoder.encode([whole])[0]
+            shared = self._shared.find(Seen(note, read.parts, category, language == "zh", text, read.shortlist, vectors))
+            tags = with_shared(copied, shared, self._max_tags) if shared else copied
         if not tags:
             tags = self._fallback(read, category, language == "zh")
         return NoteTags(category, tags, None if language == "other" else language)

@@ -1,7 +1,8 @@
 """What a note's tags say about it, as the features that the closed form and the towers share: one piece of code for training and serving.
 
 Sparse: tf-idf of known tags, and of all other tags in hashed columns behind them, rows at length 1. Dense: the idf-weighted mean of the
-tags' encoder vectors, centred on the notes it was fitted to, then a constant and the logarithm of the number of tags.
+tags' encoder vectors, weighted by rank if so asked and centred on the notes it was fitted to, then a constant and the logarithm of the
+number of tags.
 
 Tags on too many notes are left out, and so are, where the fitting left them out, tags on too few beside known ones; a note that has no
 others keeps them, so that one whose tags are all new still has features. torch is never imported here.
@@ -29,13 +30,17 @@ CONTENT_FILE = "content.json"
 
 class ContentSpec(Struct, frozen=True):
     """``idf_power``: of the sparse part. ``semantic``, ``static``: factors of the encoder part and of the constants, beside a sparse part
-    of length 1. ``buckets``: hashed columns for tags without one of their own. ``tags_max``: tags with a column, the most used."""
+    of length 1. ``buckets``: hashed columns for tags without one of their own, ``hashed`` their factor: a tag on one note says nothing by
+    its id, and in tags of a generator such tags are many. ``tags_max``: tags with a column, the most used. ``rank_power``: a tag of rank r
+    counts r^-rank_power in the mean of vectors; 0 where the order of tags says nothing."""
 
     idf_power: float = 1.0
     semantic: float = 1.0
     static: float = 1.0
     buckets: int = 256
     tags_max: int = TAGS_MAX
+    hashed: float = 1.0
+    rank_power: float = 0.0
 
 
 class TagContent(Struct, frozen=True):
@@ -67,28 +72,31 @@ class TagContent(Struct, frozen=True):
         counted = [self.counted(tags) for tags in notes]
         texts = list(dict.fromkeys(text for tags in counted for text in tags))
         place = {text: number for number, text in enumerate(texts)}
-        distinct = [[place[text] for text in tags] for tags in counted]
-        indptr = np.cumsum([0, *map(len, distinct)])
-        indices = np.array([number for tags in distinct for number in tags], np.int64)
-        counts = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(notes), len(texts)))
+        indptr = np.cumsum([0, *map(len, counted)])
+        indices = np.array([place[text] for tags in counted for text in tags], np.int64)
+        first = [{text: rank for rank, text in enumerate(dict.fromkeys(tags), 1)} for tags in notes]
+        order = np.array([ranks[text] for ranks, tags in zip(first, counted, strict=True) for text in tags], np.float32)
+        shape = (len(notes), len(texts))
+        counts = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape)
         vectors = encoder.encode([readable(text) for text in texts]) if texts else np.zeros((0, encoder.dimension), np.float32)
-        return self.of_counts(counts, texts, vectors)
+        return self.of_counts(counts, texts, vectors, sparse.csr_matrix((order, indices, indptr), shape=shape))
 
     def counted(self, tags: Sequence[str]) -> list[str]:
         """Those of a note's tags that count, each once."""
         left = [text for text in dict.fromkeys(tags) if text not in self.common]
         return ([text for text in left if text in self.rarity] or left) if self.rare_left_out else left
 
-    def of_counts(self, counts: Any, texts: Sequence[str], vectors: Dense) -> Content:
-        """The same from a sparse matrix (notes, texts) and the texts' encoder vectors (texts, dimension)."""
+    def of_counts(self, counts: Any, texts: Sequence[str], vectors: Dense, ranks: Any = None) -> Content:
+        """The same from sparse matrices (notes, texts), of ones and of ranks from 1, and the texts' encoder vectors (texts, dimension)."""
         spec = self.spec
         rarity = np.array([self.rarity.get(text, self.rarest) for text in texts], np.float32)
         columns = np.array(tag_ids(texts, self.columns, spec.buckets), np.int64)
-        place = sparse.csr_matrix((rarity**spec.idf_power, (np.arange(len(texts)), columns)), shape=(len(texts), self.width))
+        worth = rarity**spec.idf_power * np.where(columns < len(self.columns), np.float32(1.0), np.float32(spec.hashed))
+        place = sparse.csr_matrix((worth, (np.arange(len(texts)), columns)), shape=(len(texts), self.width))
         tags = counts @ place
         lengths = np.sqrt(np.asarray(tags.multiply(tags).sum(axis=1)).ravel())
         tags = (sparse.diags(1.0 / np.maximum(lengths, 1e-12)) @ tags).tocsr().astype(np.float32)
-        dense = pooled(counts, rarity, vectors)
+        dense = pooled(_by_rank(counts, ranks, spec), rarity, vectors)
         tagged = np.diff(counts.indptr) > 0
         dense[tagged] -= np.array(self.centre, np.float32)
         number = np.log1p(np.diff(counts.indptr))
@@ -114,6 +122,7 @@ def fit_content(
     *,
     common: frozenset[str] = frozenset(),
     rare_left_out: bool = False,
+    ranks: Any = None,
 ) -> TagContent:
     """Fits to notes, a sparse matrix (notes, texts) of ones.
 
@@ -121,6 +130,7 @@ def fit_content(
         vectors: encoder vectors of ``texts``, (texts, dimension).
         warm: rows of the notes that are learned from; they give columns, centre and mean number. Rarity is that among all notes.
         common, rare_left_out: what of the notes' tags is not among ``texts``, see ``TagContent``.
+        ranks: the tags' ranks, from 1, in a matrix like ``counts``; needed for a ``rank_power``.
     """
     on_warm = np.bincount(counts[warm].indices, minlength=len(texts))
     on_all = np.bincount(counts.indices, minlength=len(texts))
@@ -130,7 +140,7 @@ def fit_content(
     rarity = np.log(np.maximum(total / np.maximum(on_all, 1), 1.0)).astype(np.float32)
     tagged = np.diff(counts.indptr) > 0
     used = warm[tagged[warm]]
-    rows = pooled(counts, rarity, vectors)[used if len(used) else warm]
+    rows = pooled(_by_rank(counts, ranks, spec), rarity, vectors)[used if len(used) else warm]
     return TagContent(
         spec,
         {texts[column]: at for at, column in enumerate(kept)},
@@ -150,6 +160,15 @@ def tag_ids(texts: Sequence[str], vocabulary: Mapping[str, int], buckets: int) -
         vocabulary[text] if text in vocabulary else known + xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) % buckets
         for text in texts
     ]
+
+
+def _by_rank(counts: Any, ranks: Any, spec: ContentSpec) -> Any:
+    """``counts`` with ``rank_power`` applied."""
+    if not spec.rank_power or ranks is None:
+        return counts
+    weights = ranks.copy()
+    weights.data = weights.data ** np.float32(-spec.rank_power)
+    return weights
 
 
 def pooled(counts: Any, rarity: NDArray[np.float32], vectors: Dense) -> Dense:

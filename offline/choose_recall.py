@@ -29,6 +29,7 @@ GAIN_MIN = 0.001
 L2_GRID = (5.0, 10.0, 20.0, 40.0, 80.0)
 L2_GRID_LARGE = (5.0, 10.0)
 SMOOTHINGS = ((0.6, 1.0), (1.0, 0.0), (1.0, 2.0))
+CONTENTS: tuple[dict[str, float], ...] = ({"idf_power": 1.0}, {"hashed": 0.0}, {"rank_power": 1.0}, {"rank_power": 2.0}, {"semantic": 2.0})
 STEPS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)
 EARLY_EPOCHS = 4
 PAIR = ("linear", "two_tower")
@@ -158,17 +159,21 @@ def _choose_linear(trial: Trial, chosen: Chosen) -> tuple[Chosen, Linear]:
         for own, near in SMOOTHINGS:
             options = replace(best[1], linear=replace(best[1].linear, own=own, near=near))
             best = max(best, _try(trial, options, smoothing), key=_worth)
-        options = replace(best[1], content=replace(best[1].content, idf_power=1.0))
-        best = max(best, _try(trial, options, smoothing), key=_worth)
+        for change in CONTENTS:
+            options = replace(best[1], content=replace(best[1].content, **change))
+            best = max(best, _try(trial, options, smoothing), key=_worth)
     return best[1], best[2]
 
 
 def _try(trial: Trial, chosen: Chosen, smoothing: Smoothing) -> tuple[float, Chosen, Linear]:
     content, _ = build_content(trial.task, trial.tag_vectors, chosen.content)
-    spec = chosen.linear
+    spec, content_spec = chosen.linear, chosen.content
     linear = fit_linear(trial.task, content, spec, replace(smoothing, own=spec.own, near=spec.near))
     worth = trial.worth(trial.scores(linear.ranker()))
-    trial.say(f"linear {worth:.4f} with l2 {spec.l2:g}, own {spec.own:g}, near {spec.near:g}, idf {chosen.content.idf_power:g}")
+    say_content = f"idf {content_spec.idf_power:g}, hashed {content_spec.hashed:g}, rank {content_spec.rank_power:g}"
+    trial.say(
+        f"linear {worth:.4f} with l2 {spec.l2:g}, own {spec.own:g}, near {spec.near:g}, {say_content}, semantic {content_spec.semantic:g}"
+    )
     return worth, chosen, linear
 
 

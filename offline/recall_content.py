@@ -14,6 +14,6 @@ def build_content(task: Task, tag_vectors: NDArray[np.float32], spec: ContentSpe
     Args:
         tag_vectors: encoder vectors of ``task.content.texts``, (tags, dimension).
     """
-    texts, counts, common, rare_left_out = task.content
-    fitted = fit_content(counts, texts, tag_vectors, task.warm, spec, common=frozenset(common), rare_left_out=rare_left_out)
-    return fitted.of_counts(counts, texts, tag_vectors), fitted
+    texts, counts, common, rare_left_out, ranks = task.content
+    fitted = fit_content(counts, texts, tag_vectors, task.warm, spec, common=frozenset(common), rare_left_out=rare_left_out, ranks=ranks)
+    return fitted.of_counts(counts, texts, tag_vectors, ranks), fitted

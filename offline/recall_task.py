@@ -29,12 +29,13 @@ Rows = NDArray[np.int64]
 
 class Content(NamedTuple):
     """The tags a task may use: ``texts`` of the columns, ``counts`` (notes, tags) with 1 where a note has the tag, float32 CSR. Left out
-    were ``common`` tags and, if so said, rare ones."""
+    were ``common`` tags and, if so said, rare ones. ``ranks``: like ``counts`` with the place, from 1, among all of the note's tags."""
 
     texts: list[str]
     counts: Any
     common: tuple[str, ...] = ()
     rare_left_out: bool = False
+    ranks: Any = None
 
 
 class Task(NamedTuple):
@@ -197,13 +198,17 @@ def tag_content(data: RecallData, documents_min: int, documents_max_share: float
     texts = {text: column for column, text in enumerate(dict.fromkeys(text for tags in data.tags for text in tags))}
     indptr = np.cumsum([0, *map(len, data.tags)])
     indices = np.array([texts[text] for tags in data.tags for text in tags], np.int64)
-    counts = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(data.notes), len(texts)))
+    shape = (len(data.notes), len(texts))
+    counts = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape)
+    places = np.arange(1, len(indices) + 1) - np.repeat(indptr[:-1], np.diff(indptr))
+    ranks = sparse.csr_matrix((places.astype(np.float32), indices, indptr), shape=shape)
     documents = np.bincount(indices, minlength=len(texts))
     few = documents <= documents_max_share * len(data.notes)
     kept = np.flatnonzero((documents >= documents_min) & few)
     names = list(texts)
     common = tuple(names[column] for column in np.flatnonzero(~few))
-    return Content([names[column] for column in kept], counts[:, kept].tocsr(), common, documents_min > 1)
+    few_tags = [names[column] for column in kept]
+    return Content(few_tags, counts[:, kept].tocsr(), common, documents_min > 1, ranks[:, kept].tocsr())
 
 
 def _matrix(data: RecallData, rows: Rows) -> Any:

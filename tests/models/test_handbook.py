@@ -75,6 +75,33 @@ def test_a_fault_is_named_by_file_and_field(tmp_path, old: str, new: str, field:
     assert f"shoes.yaml: {field}: " in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("{en: horror film, zh: 恐怖片,", "{en: comedy, zh: 恐怖片,", "$.dimensions[0].concepts"),
+        ("{en: horror film, zh: 恐怖片,", "{en: horror film, zh: scary,", "$.dimensions[0].concepts"),
+        ("{en: horror film, zh: 恐怖片,", "{en: horror film,", "$.dimensions[0].concepts"),
+    ],
+)
+def test_a_fault_of_a_concept_is_named(tmp_path, old: str, new: str, field: str) -> None:
+    copy = tmp_path / "handbook"
+    shutil.copytree(HANDBOOK_DIR, copy)
+    media = copy / "media.yaml"
+    assert old in media.read_text()
+    media.write_text(media.read_text().replace(old, new, 1))
+    with pytest.raises(BadSetting) as caught:
+        load_handbook(copy)
+    assert f"media.yaml: {field}[" in str(caught.value)
+
+
+def test_cues_of_concepts_are_lower_case_and_stand_once(handbook: Handbook) -> None:
+    for book in handbook.categories.values():
+        for dimension in book.dimensions:
+            for concept in dimension.concepts:
+                assert all(cue == cue.lower() and cue.strip("* ") for cue in concept.cues), concept.en
+                assert len(concept.cues) == len(set(concept.cues)), concept.en
+
+
 def test_a_missing_file_is_named(tmp_path) -> None:
     with pytest.raises(BadSetting, match=r"shoes\.yaml: cannot be read"):
         load_handbook(tmp_path)

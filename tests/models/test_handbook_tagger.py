@@ -169,14 +169,64 @@ def test_any_note(tagger: HandbookTagger, title: str, body: str, product: tuple[
     assert len(texts) == len(set(texts)) <= 10
     usable = any(c.isalnum() for c in plain("\n".join((title, body, *product)), 10_000).text)
     assert bool(texts) or not (usable or category)
+    dimensions = load_handbook().category("media").dimensions
+    concepts = {name for dimension in dimensions for one in dimension.concepts for name in (one.en, one.zh)}
     for tag in answer.tags:
         assert tag.text == " ".join(tag.text.split())
         assert 0 <= tag.confidence <= 1
-        for evidence in tag.evidence:
+        for evidence in tag.evidence if tag.text not in concepts else []:
             there = evidence_of(source, evidence)
             expanded = len(plain(there, 1).text)  # a character such as a fraction becomes several; a tag may begin at any of them
             words = " ".join(plain(there, 200).text.split())
             assert 0 <= words.find(tag.text) < max(expanded, 1), (tag.text, words[:80])
+
+
+FILM = {
+    "title": "Night of the Lanterns 2",
+    "body": "A young wizard must break an ancient curse before a demon takes over the kingdom of his father, the old king.",
+}
+
+
+def test_a_film_gets_its_name_and_concepts_beside_phrases(tagger: HandbookTagger) -> None:
+    answer = tagger.tag([note(category="media", **FILM)])[0]
+    dimension = {tag.text: tag.dimension for tag in answer.tags}
+    assert [tag.text for tag in answer.tags[:2]] == ["night of the lanterns 2", "night of the lanterns"]
+    assert dimension["fantasy"] == "genre"
+    assert dimension["medieval kingdom"] == "plot_setting"
+    assert len(answer.tags) == len(dimension) <= 10
+    assert [tag.confidence for tag in answer.tags] == sorted((tag.confidence for tag in answer.tags), reverse=True)
+    wizard = next(tag for tag in answer.tags if tag.text == "fantasy").evidence[0]
+    assert evidence_of(note(**FILM), wizard).startswith(("wizard", "curse", "kingdom"))
+
+
+def test_a_film_called_like_a_concept_has_the_tag_once(tagger: HandbookTagger) -> None:
+    texts = [
+        tag.text
+        for tag in tagger.tag([note(category="media", title="Zombie", body="The undead, infected by a zombie virus, rise.")])[0].tags
+    ]
+    assert texts[0] == "zombie"
+    assert len(texts) == len(set(texts))
+
+
+def test_concepts_of_a_chinese_note_are_chinese_and_stand_once(tagger: HandbookTagger) -> None:
+    body = "一个年轻的巫师必须打破古老的诅咒，王国里的国王是他的父亲，魔法与龙，恶魔正在逼近。"
+    texts = [tag.text for tag in tagger.tag([note(category="media", title="《灯笼之夜》", body=body)])[0].tags]
+    assert texts[0] == "灯笼之夜"
+    assert {"奇幻片", "国王与女王"} <= set(texts)
+    assert len(texts) == len(set(texts))
+
+
+def test_somebodys_own_words_about_a_work_get_no_concepts(tagger: HandbookTagger) -> None:
+    texts = {tag.text for tag in tagger.tag([note(category="media", title="I finally saw it and cried", body=FILM["body"])])[0].tags}
+    assert "fantasy" not in texts
+    assert "fantasy" in {tag.text for tag in tagger.tag([note(category="media", title="", body=FILM["body"])])[0].tags}
+
+
+def test_a_category_without_concepts_is_not_given_any(tagger: HandbookTagger, encoder: HashingEncoder) -> None:
+    before = encoder.texts
+    answer = tagger.tag([note(category="shoes", **FILM)])[0]
+    assert encoder.texts - before <= SHORTLIST + 400  # the handbook's own, once
+    assert "fantasy" not in {tag.text for tag in answer.tags}
 
 
 def test_the_bundle_changes_with_tagger_and_encoder(tagger: HandbookTagger, encoder: HashingEncoder) -> None:

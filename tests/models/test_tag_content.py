@@ -38,6 +38,51 @@ def test_what_training_left_out_is_left_out_and_all_new_tags_still_say_something
     assert len(both.tags.indices) == 2
 
 
+def ranked(notes: list[list[str]], texts: list[str], spec: ContentSpec) -> tuple[TagContent, np.ndarray]:
+    """Fitted with the tags' places in their notes."""
+    counts = sparse.csr_matrix(np.array([[float(text in note) for text in texts] for note in notes], np.float32))
+    places = [[float(note.index(text) + 1) if text in note else 0.0 for text in texts] for note in notes]
+    ranks = sparse.csr_matrix(np.array(places, np.float32))
+    vectors = HashingEncoder().encode([text.replace("-", " ") for text in texts])
+    content = fit_content(counts, texts, vectors, np.arange(len(notes)), spec, ranks=ranks)
+    return content, content.of_counts(counts, texts, vectors, ranks).matrix()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=5, unique=True), min_size=2, max_size=8))
+def test_ranks_count_the_same_in_training_and_serving(notes: list[list[str]]) -> None:
+    texts = sorted({text for note in notes for text in note}) or ["a"]
+    content, matrix = ranked(notes, texts, ContentSpec(buckets=4, rank_power=1.5, hashed=0.5))
+    for row, note in enumerate(notes):
+        assert np.allclose(content.of_notes([note], HashingEncoder()).matrix()[0], matrix[row], atol=1e-6)
+
+
+def test_the_first_tag_counts_most_by_its_vector_alone() -> None:
+    notes = [["linen", "midi"], ["midi", "linen"], ["silk", "once"]]
+    texts = ["linen", "midi", "silk", "once"]
+    content, matrix = ranked(notes, texts, ContentSpec(buckets=4, rank_power=3.0, static=0.0))
+    _, plain = ranked(notes, texts, ContentSpec(buckets=4, static=0.0))
+    width = content.width
+    assert np.allclose(plain[0], plain[1])
+    assert np.allclose(matrix[0, :width], matrix[1, :width])
+    centre = np.array(content.centre, np.float32)
+    linen, midi = HashingEncoder().encode(["linen", "midi"])
+    first, second = (matrix[row, width:-2] + centre for row in (0, 1))
+    assert first @ linen > second @ linen
+    assert second @ midi > first @ midi
+
+
+def test_hashed_columns_can_be_left_without_weight() -> None:
+    notes = [["linen", "once"], ["linen", "midi"], ["midi", "silk"]]
+    texts = ["linen", "midi", "silk", "once"]
+    content, with_them = ranked(notes, texts, ContentSpec(buckets=4))
+    _, without = ranked(notes, texts, ContentSpec(buckets=4, hashed=0.0))
+    known = len(content.columns)
+    assert with_them[0, known : content.width].any()
+    assert not without[:, known : content.width].any()
+    assert np.isclose(np.linalg.norm(without[0, :known]), 1.0)
+
+
 def test_rows_are_the_same_to_the_bit_in_any_company_and_order_of_files(tmp_path) -> None:  # type: ignore[no-untyped-def]
     content, _ = fitted(NOTES, ["linen", "midi", "silk", "once", "a-line"])
     content.save(tmp_path)

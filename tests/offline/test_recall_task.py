@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from offline.recall_data import FOREVER, Actions, RecallData
-from offline.recall_task import Task, check_leaks, make_task, within
+from offline.recall_task import Task, check_leaks, make_task, tag_content, within
 from schemas.errors import BadSetting
 from tests.offline.recall_world import community
 
@@ -40,6 +40,17 @@ def test_random_protocol_word_by_word() -> None:
         assert dict(zip(profile.indices.tolist(), profile.data.tolist(), strict=True)) == warm_of[reader]
         assert set(task.cold[wanted.indices].tolist()) == cold_of[reader]
     check_leaks(task)
+
+
+def test_ranks_are_the_places_among_all_of_a_notes_tags() -> None:
+    tags = [["rare", "x", "y"], ["y", "x"], ["x"], ["y"], ["z", "common"], ["z", "common", "y"], ["z"], *[["common"]] * 13]
+    content = tag_content(dataset([(0, 0, 1.0, 1)], tags), 3, 0.2)
+    assert set(content.texts) == {"x", "y", "z"}
+    for note, given in enumerate(tags):
+        for text in set(given) & set(content.texts):
+            column = content.texts.index(text)
+            assert content.ranks[note, column] == given.index(text) + 1
+    assert (content.ranks.indptr == content.counts.indptr).all()
 
 
 def test_time_protocol_asks_once_per_note_with_all_that_was_earlier() -> None:
