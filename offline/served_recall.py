@@ -17,7 +17,7 @@ from offline.recall_task import Task
 from recall.memory_index import MemoryNoteIndex
 from recall.note_index import HOUR_MS, now_ms
 from recall.note_tags import StoredNoteTags
-from recall.notes import MemoryNotes
+from recall.memory_notes import MemoryNotes
 from recall.profiles import MemoryProfiles
 from recall.query import Query, RecallStores, recall
 from schemas.events import Action, Interaction, Tag

@@ -10,7 +10,7 @@ from models.pooling import note_vector
 from models.roles import Space
 from recall.note_index import MemoryNoteIndex
 from recall.note_tags import StoredNoteTags
-from recall.notes import MemoryNotes
+from recall.memory_notes import MemoryNotes
 from recall.profiles import MemoryProfiles
 from recall.query import Query, Recalled, RecallStores, recall
 from schemas.codec import encode
