@@ -16,8 +16,8 @@ from schemas.writes import PutNote
 
 
 class _Listing(NamedTuple):
-    """What a place lists, newest first, ties in the order Redis gives them. ``numbers``: the notes', shape (notes,); ``ages``: their negated
-    publication times, so ascending."""
+    """What a place lists, newest first, ties in the order Redis gives them. ``numbers``: the notes', shape (notes,); ``ages``: their
+    publication times negated, so ascending."""
 
     numbers: NDArray[np.int64]
     ages: NDArray[np.int64]

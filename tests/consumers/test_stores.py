@@ -4,8 +4,8 @@ import numpy as np
 
 from consumers.index_notes import record_of
 from consumers.stores import NoteStore
-from recall.note_index import MemoryNoteIndex
 from recall.memory_notes import MemoryNotes
+from recall.note_index import MemoryNoteIndex
 from schemas.events import NoteTagged, Tag
 from schemas.writes import DropVector, PutNote, PutVector
 

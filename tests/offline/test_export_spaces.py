@@ -9,23 +9,17 @@ from click.testing import CliRunner
 
 from models.roles import ActedNote
 from models.spaces import load_space
-from models.tag_content import ContentSpec
-from offline.choose_recall import Chosen
 from offline.cli import offline
-from offline.export_spaces import evaluate_spaces, histories_of, space_ranker
+from offline.export_spaces import EVALUATED, evaluate_spaces
 from offline.recall_baselines import encode_tags
 from offline.recall_content import build_content
-from offline.recall_linear import LinearSpec, fit_linear
+from offline.recall_linear import fit_linear
 from offline.recall_task import Task, make_task, whole_task
-from offline.train_towers import TowerSpec, tower_ranker, train_towers
+from offline.train_towers import tower_ranker, train_towers
 from offline.write_spaces import write_spaces
 from schemas.errors import BundleMismatch
 from tests.models.hashing_encoder import HashingEncoder
-from tests.offline.recall_world import community
-
-CHOSEN = Chosen(
-    content=ContentSpec(buckets=4), linear=LinearSpec(rank=16), tower=TowerSpec(dimension=24, hidden=16, epochs=3, batch=16, warm_up=4)
-)
+from tests.offline.recall_world import CHOSEN, community, histories_of, space_ranker
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +89,8 @@ def test_the_same_training_has_the_same_version(task: Task, spaces: Path, tmp_pa
 
 
 def test_written_spaces_find_what_a_planted_taste_wants(task: Task, spaces: Path) -> None:
-    figures = evaluate_spaces(task, spaces, HashingEncoder(), 5)
-    assert set(figures) == {"linear", "two_tower", "tag_index_idf", "merge"}
+    figures = evaluate_spaces(task, spaces, HashingEncoder(), 5, range(task.profiles.shape[0]), say=lambda line: None)
+    assert set(figures) == set(EVALUATED)
     by_chance = 5 / len(task.cold)
     assert all(row["recall@5"] > 2 * by_chance for row in figures.values())
 
