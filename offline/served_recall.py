@@ -111,7 +111,8 @@ def serve_task(
         job = IndexNotes(notes, encoder, BUNDLE, learned)
         for some in _batches(_tagged(task, rows, newest), NOTES_A_BATCH):
             store.apply([write for write in job.handle(some) if isinstance(write, PutNote | PutVector | DropVector)])
-    served = Served(task, RecallStores(profiles, notes, index, settings, BUNDLE, dict(spaces), dict(weights)), encoder, now)
+    stores = RecallStores(profiles, notes, index, settings, BUNDLE, dict(spaces), dict(weights), local=True)
+    served = Served(task, stores, encoder, now)
     readers = UpdateProfiles(profiles, StoredNoteTags(notes), settings)
     for received in _batches(_acted(served, queries), ACTIONS_A_BATCH):
         refused = profiles.write([write for write in readers.handle(received) if isinstance(write, PutProfile)])

@@ -42,15 +42,11 @@ Judge = Callable[[str], Removed | None]
 
 def split(candidates: Sequence[N], judge: Judge) -> tuple[list[N], list[Removed]]:
     """Asks ``judge`` about each candidate in order; every candidate is in exactly one of the two lists, both in the order given."""
-    kept: list[N] = []
-    removed: list[Removed] = []
-    for candidate in candidates:
-        verdict = judge(candidate.note_id)
-        if verdict is None:
-            kept.append(candidate)
-        else:
-            removed.append(verdict)
-    return kept, removed
+    verdicts = [judge(candidate.note_id) for candidate in candidates]
+    removed = [verdict for verdict in verdicts if verdict is not None]
+    if not removed:
+        return list(candidates), removed
+    return [candidate for candidate, verdict in zip(candidates, verdicts, strict=True) if verdict is None], removed
 
 
 def known(records: Mapping[str, NoteRecord]) -> Judge:

@@ -1,7 +1,6 @@
 """The exact twin of the note store in memory."""
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from itertools import islice
 from typing import NamedTuple
 
@@ -29,12 +28,14 @@ class _Listing(NamedTuple):
         return slice(begin, max(begin, end))
 
 
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(NoteRecord).decode
 _NOTHING = _Listing(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class MemoryNotes:
     """The in-memory twin of ``RedisNotes``, for tests, dry runs and evaluation. A place's order is worked out when it is first read after a
-    write."""
+    write. Records are handed out as they are held: a later write makes new ones, and who reads must not change them."""
 
     def __init__(self) -> None:
         self._records: dict[str, NoteRecord] = {}
@@ -46,7 +47,7 @@ class MemoryNotes:
 
     def get(self, note_ids: Sequence[str]) -> dict[str, NoteRecord]:
         records = self._records
-        return {note_id: _own(records[note_id]) for note_id in dict.fromkeys(note_ids) if note_id in records}
+        return {note_id: records[note_id] for note_id in dict.fromkeys(note_ids) if note_id in records}
 
     def put(self, puts: Sequence[PutNote]) -> list[PutNote]:
         stale = []
@@ -64,7 +65,7 @@ class MemoryNotes:
                 self._index.get(place, {}).pop(note_id, None)
             for place in places(record):
                 self._index.setdefault(place, {})[note_id] = record.published_at
-            self._records[note_id] = _own(msgspec.structs.replace(record, retired=[]))
+            self._records[note_id] = _copied(msgspec.structs.replace(record, retired=[]))
         self._writes += 1
         return stale
 
@@ -72,7 +73,7 @@ class MemoryNotes:
         for note_id, occurred_at in versions.items():
             record = self._records.get(note_id)
             if record is not None and record.occurred_at == occurred_at:
-                record.stages.setdefault(stage, at)
+                self._records[note_id] = msgspec.structs.replace(record, stages=record.stages | {stage: record.stages.get(stage, at)})
 
     def shared(self, weights: Mapping[str, float], window: Window, limit: int, best: int) -> Shared:
         listings = [self._listing(("tag", text)) for text in weights]
@@ -94,7 +95,8 @@ class MemoryNotes:
         return TagCounts(self._count(("recent", ALL), until), {text: self._count(("tag", text), until) for text in texts})
 
     def recent(self, categories: Sequence[str], window: Window, limit: int) -> list[Hit]:
-        return newest_of([self._newest(("recent", category), window, limit) for category in categories], limit)
+        lists = [self._newest(("recent", category), window, limit) for category in dict.fromkeys(categories)]
+        return lists[0] if len(lists) == 1 else newest_of(lists, limit)
 
     def trim(self, before: int) -> int:
         """Drops index entries of notes published before (epoch ms); records stay. Returns how many entries went."""
@@ -133,13 +135,6 @@ class MemoryNotes:
         return listing
 
 
-def _own(record: NoteRecord) -> NoteRecord:
-    """The record with containers of its own: who gets one may change it."""
-    mine = copy(record)
-    mine.tags, mine.degraded, mine.stages, mine.retired = (
-        record.tags.copy(),
-        record.degraded.copy(),
-        record.stages.copy(),
-        record.retired.copy(),
-    )
-    return mine
+def _copied(record: NoteRecord) -> NoteRecord:
+    """A record that does not change with the one it was made of."""
+    return _decode(_encode(record))

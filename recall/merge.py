@@ -5,7 +5,7 @@ is much better than another); recency has no such scale and enters by reciprocal
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
@@ -74,13 +74,13 @@ def merge(candidates: Sequence[Candidate], blends: Mapping[str, Blend]) -> list[
     parts: dict[str, list[ChannelScore]] = {note_id: [] for note_id in totals}
     for name in sorted(blends):
         blend = blends[name]
-        ranks = _ranks(candidates, name)
-        amounts = _reciprocals(ranks) if blend.by_rank else _z_scores(candidates, name, blend)
-        for candidate in candidates:
-            note_id = candidate.note_id
-            totals[note_id] += blend.weight * amounts.get(note_id, 0.0)
-            if note_id in ranks:
-                parts[note_id].append(ChannelScore(name, ranks[note_id], candidate.scores[name]))
+        scores = {c.note_id: score for c in candidates if (score := c.scores.get(name)) is not None and math.isfinite(score)}
+        ranks = _ranks(candidates, scores)
+        amounts = _reciprocals(ranks) if blend.by_rank else _z_scores(totals, scores, blend)
+        for note_id, amount in amounts.items():
+            totals[note_id] += blend.weight * amount
+        for note_id, rank in ranks.items():
+            parts[note_id].append(ChannelScore(name, rank, scores[note_id]))
     ranked = [
         Ranked(candidate.note_id, candidate.published_at, round(totals[candidate.note_id], DECIMALS), parts[candidate.note_id])
         for candidate in candidates
@@ -88,14 +88,9 @@ def merge(candidates: Sequence[Candidate], blends: Mapping[str, Blend]) -> list[
     return sorted(ranked, key=lambda one: (-one.score, -one.published_at, one.note_id))
 
 
-def _finite(candidate: Candidate, channel: str) -> float | None:
-    score = candidate.scores.get(channel)
-    return score if score is not None and math.isfinite(score) else None
-
-
-def _ranks(candidates: Sequence[Candidate], channel: str) -> dict[str, int]:
-    """Rank by note of the candidates the channel scored, ties as in ``merge``."""
-    scored = [(-round(score, DECIMALS), -c.published_at, c.note_id) for c in candidates if (score := _finite(c, channel)) is not None]
+def _ranks(candidates: Sequence[Candidate], scores: Mapping[str, float]) -> dict[str, int]:
+    """Rank by note of the candidates that have a score, ties as in ``merge``."""
+    scored = [(-round(scores[c.note_id], DECIMALS), -c.published_at, c.note_id) for c in candidates if c.note_id in scores]
     return {note_id: rank for rank, (_, _, note_id) in enumerate(sorted(scored), start=1)}
 
 
@@ -103,15 +98,17 @@ def _reciprocals(ranks: Mapping[str, int]) -> dict[str, float]:
     return {note_id: 1.0 / (RANK_OFFSET + rank) for note_id, rank in ranks.items()}
 
 
-def _z_scores(candidates: Sequence[Candidate], channel: str, blend: Blend) -> dict[str, float]:
+def _z_scores(note_ids: Collection[str], scores: Mapping[str, float], blend: Blend) -> dict[str, float]:
     """Standard scores over all candidates; none when they do not differ."""
-    found = [score for candidate in candidates if (score := _finite(candidate, channel)) is not None]
-    if not found:
+    if not scores:
         return {}
-    largest = max(map(abs, found)) or 1.0
-    lowest = min(found) if blend.absent is None else min(*found, blend.absent)
-    values = {c.note_id: (lowest if (score := _finite(c, channel)) is None else score) / largest for c in candidates}
-    mean = math.fsum(values.values()) / len(values)
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values.values()) / len(values))
+    largest = max(map(abs, scores.values())) or 1.0
+    lowest = min(scores.values()) if blend.absent is None else min(*scores.values(), blend.absent)
+    values = [scores.get(note_id, lowest) / largest for note_id in note_ids]
+    mean = math.fsum(values) / len(values)
+    centred = [value - mean for value in values]
+    spread = math.sqrt(math.fsum([one * one for one in centred]) / len(values))
+    if spread <= SPREAD_NONE:
+        return {}
     unit = max(spread, blend.resolution / largest)
-    return {note_id: (value - mean) / unit for note_id, value in values.items()} if spread > SPREAD_NONE else {}
+    return {note_id: one / unit for note_id, one in zip(note_ids, centred, strict=True)}

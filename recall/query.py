@@ -60,7 +60,7 @@ class Query(Struct, frozen=True, kw_only=True):
 class RecallStores(Struct, frozen=True):
     """The online stores of one bundle version, with the settings of the profile arithmetic. ``bundle`` None: none is live yet;
     ``spaces``: its learned ones by name; ``weights``: of its merge, by channel; ``budget``: of exploration, None for
-    stores that nothing explores."""
+    stores that nothing explores; ``local``: the stores are in this process, so channels have nothing to wait for at the same time."""
 
     profiles: Profiles
     notes: Notes
@@ -70,6 +70,7 @@ class RecallStores(Struct, frozen=True):
     spaces: Mapping[str, Space] = {}
     weights: Mapping[str, float] = {}
     budget: ExplorationBudget | None = None
+    local: bool = False
 
 
 class Result(Struct, frozen=True):
@@ -153,7 +154,8 @@ def prepare(query: Query, now: int, stores: RecallStores, encoder: TagEncoder) -
     reader = read_reader(query.user_id, now, stores.profiles, notes, stores.settings)
     window = Window(None if query.fresh_within_ms is None else now - query.fresh_within_ms, query.as_of)
     vectors = ReaderVectors(stores.spaces, reader, now, stores.settings, notes)
-    return Context(reader, window, min(max(OVERFETCH * query.k, FETCH_MIN), FETCH_MAX), notes, stores.index, encoder, vectors)
+    limit = min(max(OVERFETCH * query.k, FETCH_MIN), FETCH_MAX)
+    return Context(reader, window, limit, notes, stores.index, encoder, vectors, not stores.local)
 
 
 def rank(channels: Sequence[Channel], context: Context, degraded: dict[str, str]) -> tuple[list[Ranked], list[Removed], bool]:
@@ -171,7 +173,7 @@ def rank(channels: Sequence[Channel], context: Context, degraded: dict[str, str]
 
 def propose_all(channels: Sequence[Channel], context: Context, degraded: dict[str, str]) -> dict[str, Found]:
     """What each channel proposes, by name. They wait for different servers, so they ask at the same time."""
-    if len(channels) <= 1:
+    if len(channels) <= 1 or not context.at_once:
         return {channel.name: propose(channel, context, degraded) for channel in channels}
     lines: list[dict[str, str]] = [{} for _ in channels]
     running = [_threads().submit(propose, channel, context, own) for channel, own in zip(channels[1:], lines[1:], strict=True)]
