@@ -15,5 +15,6 @@ def build_content(task: Task, tag_vectors: NDArray[np.float32], spec: ContentSpe
         tag_vectors: encoder vectors of ``task.content.texts``, (tags, dimension).
     """
     texts, counts, common, rare_left_out = task.content
-    fitted = fit_content(counts, texts, tag_vectors, task.warm, spec, common=frozenset(common), rare_left_out=rare_left_out)
+    acted = (task.history > 0).astype(np.float32)
+    fitted = fit_content(counts, texts, tag_vectors, task.warm, spec, common=frozenset(common), rare_left_out=rare_left_out, history=acted)
     return fitted.of_counts(counts, texts, tag_vectors), fitted

@@ -26,7 +26,7 @@ from offline.train_towers import train_towers
 
 LEARNED_SPACES = ("linear", "two_tower")
 SERVED = ("linear", "two_tower", "tag_index_idf")
-DIMENSION = 768
+DIMENSION = 1536
 MERGE_FILE = "merge.json"
 
 
@@ -80,7 +80,7 @@ def write_towers(reader: Tower, note: Tower, content: Content, own: float, notes
     """The two towers. ``content``: of the notes trained on; ``own``: its weight in a reader's input."""
     directory.mkdir(parents=True)
     export_towers(folded(reader.cpu(), content, own), note.cpu(), directory)
-    notes.write(directory)
+    msgspec.structs.replace(notes, fitted=msgspec.structs.replace(notes.fitted, shared=None)).write(directory)
     _write_card(TowerCard("two_tower", "two_tower", note.shape.dimension, "", notes.encoder_version, own), directory)
 
 
