@@ -143,13 +143,13 @@ def _plain(run: Evaluation) -> Iterable[tuple[str, Ranker]]:
 def _learn(run: Evaluation, seed: int, out: Path) -> dict[str, Any]:
     """Writes the learned spaces as they serve; says how they came about: settings, weights, seconds."""
     from offline.choose_recall import Chosen, choose
-    from offline.write_spaces import SERVED, write_spaces
+    from offline.write_spaces import write_spaces
 
     begun = time.monotonic()
     chosen = Chosen()
     if run.asked.choose:
         vectors = baselines.encode_tags(run.task, run.encoder)
-        chosen = choose(run.task, vectors, run.asked.k, seed, run.say, among=frozenset(SERVED))
+        chosen = choose(run.task, vectors, run.asked.k, seed, run.say)
     between = time.monotonic()
     write_spaces(run.task, run.encoder, chosen, out, seed=seed)
     return {

@@ -22,7 +22,7 @@ from offline.recall_data import load_dataset
 from offline.recall_metrics import summarise
 from offline.recall_task import Protocol, Task, make_task, whole_task
 from offline.served_recall import SERVED_OPTION, Say, drawn_queries, judge_served, serve_task
-from offline.write_spaces import DIMENSION, SERVED, load_spaces, write_spaces
+from offline.write_spaces import DIMENSION, load_spaces, write_spaces
 from schemas.commands import LateGroup
 from schemas.errors import BadSetting
 
@@ -89,7 +89,7 @@ def export(*, directory: Path, out: Path, hold_out: bool, protocol: Protocol | N
     chosen = Chosen()
     if choosing:
         vectors = baselines.encode_tags(task, encoder)
-        chosen = choose(task, vectors, 50, seed, lambda line: console.print(line, highlight=False), among=frozenset(SERVED))
+        chosen = choose(task, vectors, 50, seed, lambda line: console.print(line, highlight=False))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_spaces(task, encoder, chosen, out, dimension=dimension, seed=seed)
     (out / FIT_FILE).write_bytes(msgspec.json.encode({"dataset": data.name, "protocol": asked, "held_out": hold_out, "chosen": chosen}))
