@@ -111,8 +111,8 @@ class MemoryNotes:
     def _count(self, place: Place, until: int | None) -> int:
         if until is None:
             return len(self._index.get(place, ()))
-        span = self._listing(place).within(Window(None, until))
-        return span.stop - span.start
+        ages = self._listing(place).ages
+        return len(ages) - int(np.searchsorted(ages, -until, "left"))
 
     def _newest(self, place: Place, window: Window, limit: int) -> list[Hit]:
         listing = self._listing(place)
