@@ -8,6 +8,7 @@
 Matrices are float32; "sparse" is CSR. No I/O.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -79,61 +80,93 @@ def smooth(profiles: Any, smoothing: Smoothing) -> Dense:
 
 
 class Content(Struct, frozen=True):
-    """Content of notes: ``tags`` sparse (notes, tags), ``dense`` (notes, features)."""
+    """Content of notes: ``tags`` sparse (notes, tags), ``dense`` (notes, features), ``shared`` (notes, further features) or None. Together
+    they are one matrix, in this order."""
 
     tags: Any
     dense: Dense
+    shared: Dense | None = None
+
+    @property
+    def right(self) -> Dense:
+        """All that is not sparse."""
+        return self.dense if self.shared is None else np.hstack([self.dense, self.shared])
 
     def rows(self, rows: Any) -> "Content":
         """Some of the notes."""
-        return Content(self.tags[rows], self.dense[rows])
+        return Content(self.tags[rows], self.dense[rows], None if self.shared is None else self.shared[rows])
 
     def gather(self, weights: Any) -> Dense:
         """Weighted sums of the notes' content, (readers, tags + features), of ``weights``, dense or sparse (readers, notes)."""
         tags = weights @ self.tags
-        return np.hstack([tags.toarray() if sparse.issparse(tags) else np.asarray(tags), weights @ self.dense]).astype(np.float32)
+        return np.hstack([tags.toarray() if sparse.issparse(tags) else np.asarray(tags), weights @ self.right]).astype(np.float32)
 
     def gram(self) -> Dense:
         """X'X, (tags + features, tags + features)."""
-        corner = np.asarray(self.tags.T @ self.dense)
+        right = self.right
+        corner = np.asarray(self.tags.T @ right)
         top = np.hstack([(self.tags.T @ self.tags).toarray(), corner])
-        return np.vstack([top, np.hstack([corner.T, self.dense.T @ self.dense])]).astype(np.float32)
+        return np.vstack([top, np.hstack([corner.T, right.T @ right])]).astype(np.float32)
 
     def matrix(self) -> Dense:
         """All of it, (notes, tags + features)."""
-        return np.hstack([self.tags.toarray(), self.dense]).astype(np.float32)
+        return np.hstack([self.tags.toarray(), self.right]).astype(np.float32)
 
     def times(self, matrix: Dense) -> Dense:
         """X @ matrix, (notes, columns)."""
         split = self.tags.shape[1]
-        return np.asarray(self.tags @ matrix[:split] + self.dense @ matrix[split:], np.float32)
+        return np.asarray(self.tags @ matrix[:split] + self.right @ matrix[split:], np.float32)
 
 
 class Ridge(Struct, frozen=True):
-    """A factored ridge system: ``lower`` is the Cholesky factor of X'X + l I. A vector of content times ``lower``^-T is "whitened"; the
-    inner product of two whitened vectors is the ridge prediction of one from the other."""
+    """A factored ridge system over some of the features: ``lower`` is the Cholesky factor of X'X + l I, ``features`` says which those are
+    among the content's. A vector of content times ``lower``^-T is "whitened"; the inner product of two whitened vectors is the ridge
+    prediction of one from the other. Features left out count as 0."""
 
     lower: Dense
+    features: NDArray[np.int64]
 
     def solve(self, columns: Dense) -> Dense:
         """(X'X + l I)^-1 times ``columns``, (features, columns)."""
-        return np.asarray(linalg.cho_solve((self.lower, True), columns, check_finite=False), np.float32)
+        return self._among_all(linalg.cho_solve((self.lower, True), columns[self.features], check_finite=False), len(columns))
 
     def whiten(self, gathered: Dense) -> Dense:
-        """(rows, features) times lower^-T, same shape."""
-        solved = linalg.solve_triangular(self.lower, gathered.T, lower=True, check_finite=False)
+        """(rows, all features) times lower^-T, (rows, features)."""
+        solved = linalg.solve_triangular(self.lower, gathered[:, self.features].T, lower=True, check_finite=False)
         return np.asarray(solved.T, np.float32)
 
-    def colour(self, rows: Dense) -> Dense:
-        """lower^-T times ``rows``, (features, columns): what content must be multiplied by to be whitened and projected on ``rows``."""
-        return np.asarray(linalg.solve_triangular(self.lower, rows, lower=True, trans="T", check_finite=False), np.float32)
+    def colour(self, rows: Dense, width: int) -> Dense:
+        """lower^-T times ``rows``, (width, columns): what content of ``width`` features must be multiplied by to be whitened and projected
+        on ``rows``."""
+        return self._among_all(linalg.solve_triangular(self.lower, rows, lower=True, trans="T", check_finite=False), width)
+
+    def _among_all(self, rows: Any, width: int) -> Dense:
+        among = np.zeros((width, rows.shape[1]), np.float32)
+        among[self.features] = rows
+        return among
 
 
-def fit_ridge(content: Content, l2: float) -> Ridge:
-    """Factors X'X + l I of the warm notes' content."""
+def fit_ridges(content: Content, l2: float, views: Sequence[NDArray[np.int64]]) -> list[Ridge]:
+    """Factors X'X + l I of the warm notes' content in each view.
+
+    Args:
+        views: of each the features it sees, those of the tags first and in all; their part is factored once.
+    """
     gram = content.gram()
     gram[np.diag_indices_from(gram)] += np.float32(l2)
-    return Ridge(np.asarray(linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)))
+    split = content.tags.shape[1]
+    corners = [(gram[np.ix_(view[split:], view[:split])], gram[np.ix_(view[split:], view[split:])]) for view in views]
+    tags = linalg.cholesky(gram[:split, :split], lower=True, check_finite=False) if split else gram[:0, :0]
+    del gram
+    ridges = []
+    for view, (beside, right) in zip(views, corners, strict=True):
+        lower = np.zeros((len(view), len(view)), np.float32)
+        lower[:split, :split] = tags
+        below = np.asarray(linalg.solve_triangular(tags, beside.T, lower=True, check_finite=False)).T if split else beside
+        lower[split:, :split] = below
+        lower[split:, split:] = linalg.cholesky(right - below @ below.T, lower=True, check_finite=False)
+        ridges.append(Ridge(lower, np.asarray(view, np.int64)))
+    return ridges
 
 
 def _ease(history: Any, l2: float) -> Dense:

@@ -113,4 +113,4 @@ class LinearSpace:
 
 def project(content: Content, item_map: Dense) -> Dense:
     """Content times W, each row summed in its own order, so that a row is the same to the bit whatever else is in the call."""
-    return np.asarray(sparse.hstack([content.tags, sparse.csr_matrix(content.dense)]).tocsr() @ item_map, np.float32)
+    return np.asarray(sparse.hstack([content.tags, sparse.csr_matrix(content.right)]).tocsr() @ item_map, np.float32)

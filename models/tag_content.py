@@ -2,13 +2,15 @@
 
 Sparse: tf-idf of known tags, and of all other tags in hashed columns behind them, rows at length 1. Dense: the idf-weighted mean of the
 tags' encoder vectors, weighted by rank if so asked and centred on the notes it was fitted to, then a constant and the logarithm of the
-number of tags.
+number of tags. Shared: the mean of the tags' directions among the readers that share them: leading singular vectors of what readers acted
+on, in tags, each at length 1.
 
 Tags on too many notes are left out, and so are, where the fitting left them out, tags on too few beside known ones; a note that has no
 others keeps them, so that one whose tags are all new still has features. torch is never imported here.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +18,27 @@ import msgspec
 import numpy as np
 import xxhash
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.closed_form import Content, Dense
+from models.closed_form import Content, Dense, leading_vectors
 from models.roles import TagEncoder
 
 POOLING_POWER = 1.5
 TAGS_MAX = 12_000
 STATIC = 2
+TAGS_PER_DIRECTION = 4
 CONTENT_FILE = "content.json"
+SHARED_FILE = "directions.npy"
 
 
 class ContentSpec(Struct, frozen=True):
     """``idf_power``: of the sparse part. ``semantic``, ``static``: factors of the encoder part and of the constants, beside a sparse part
     of length 1. ``buckets``: hashed columns for tags without one of their own, ``hashed`` their factor: a tag on one note says nothing by
     its id, and in tags of a generator such tags are many. ``tags_max``: tags with a column, the most used. ``rank_power``: a tag of rank r
-    counts r^-rank_power in the mean of vectors; 0 where the order of tags says nothing."""
+    counts r^-rank_power in the mean of vectors; 0 where the order of tags says nothing. ``shared``: rank of the shared part, at most a
+    quarter of the tags; 0 for none."""
 
     idf_power: float = 1.0
     semantic: float = 1.0
@@ -41,12 +47,14 @@ class ContentSpec(Struct, frozen=True):
     tags_max: int = TAGS_MAX
     hashed: float = 1.0
     rank_power: float = 0.0
+    shared: int = 128
 
 
-class TagContent(Struct, frozen=True):
+class TagContent(Struct, frozen=True, dict=True):
     """Fitted features. ``columns``: tags with a column of their own. ``rarity``: ln(N / df) by tag; ``rarest`` is that of a tag never seen.
     ``centre``: mean of the pooled encoder vectors. ``number``: mean of log(1 + number of tags). ``common``: tags left out for being on too
-    many notes; ``rare_left_out``: tags without a rarity are left out beside others."""
+    many notes; ``rare_left_out``: tags without a rarity are left out beside others. ``shared``: directions of the tags among readers, (tags
+    of ``rarity`` in their order, rank), None for none; ``shared_centre``: mean of those pooled."""
 
     spec: ContentSpec
     columns: dict[str, int]
@@ -56,6 +64,13 @@ class TagContent(Struct, frozen=True):
     number: float
     common: frozenset[str] = frozenset()
     rare_left_out: bool = False
+    shared: Any = None
+    shared_centre: list[float] = []
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Row by tag of ``shared``."""
+        return {text: row for row, text in enumerate(self.rarity)}
 
     @property
     def width(self) -> int:
@@ -101,16 +116,32 @@ class TagContent(Struct, frozen=True):
         dense[tagged] -= np.array(self.centre, np.float32)
         number = np.log1p(np.diff(counts.indptr))
         static = np.stack([np.ones(len(number)), number / max(self.number, 1e-9)], axis=1)
-        return Content(tags, np.hstack([spec.semantic * dense, spec.static * static]).astype(np.float32))
+        return Content(
+            tags, np.hstack([spec.semantic * dense, spec.static * static]).astype(np.float32), self._shared(counts, texts, rarity)
+        )
+
+    def _shared(self, counts: Any, texts: Sequence[str], rarity: NDArray[np.float32]) -> Dense | None:
+        if self.shared is None:
+            return None
+        known = [(at, self.places[text]) for at, text in enumerate(texts) if text in self.places]
+        vectors = np.zeros((len(texts), self.shared.shape[1]), np.float32)
+        vectors[[at for at, _ in known]] = self.shared[[row for _, row in known]]
+        rows = pooled(counts, rarity, vectors)
+        rows[rows.any(axis=1)] -= np.array(self.shared_centre, np.float32)
+        return rows
 
     def save(self, directory: Path) -> None:
-        """Writes ``content.json``."""
-        (directory / CONTENT_FILE).write_bytes(msgspec.json.encode(self))
+        """Writes ``content.json`` and, where there is a shared part, ``directions.npy``."""
+        if self.shared is not None:
+            np.save(directory / SHARED_FILE, self.shared)
+        (directory / CONTENT_FILE).write_bytes(msgspec.json.encode(replace(self, shared=None)))
 
 
 def load_content(directory: Path) -> TagContent:
     """What ``TagContent.save`` wrote."""
-    return msgspec.json.decode((directory / CONTENT_FILE).read_bytes(), type=TagContent)
+    fitted = msgspec.json.decode((directory / CONTENT_FILE).read_bytes(), type=TagContent)
+    shared = directory / SHARED_FILE
+    return replace(fitted, shared=np.load(shared)) if shared.exists() else fitted
 
 
 def fit_content(
@@ -123,6 +154,7 @@ def fit_content(
     common: frozenset[str] = frozenset(),
     rare_left_out: bool = False,
     ranks: Any = None,
+    history: Any = None,
 ) -> TagContent:
     """Fits to notes, a sparse matrix (notes, texts) of ones.
 
@@ -131,6 +163,7 @@ def fit_content(
         warm: rows of the notes that are learned from; they give columns, centre and mean number. Rarity is that among all notes.
         common, rare_left_out: what of the notes' tags is not among ``texts``, see ``TagContent``.
         ranks: the tags' ranks, from 1, in a matrix like ``counts``; needed for a ``rank_power``.
+        history: what readers acted on, sparse (readers, notes), for the shared part.
     """
     on_warm = np.bincount(counts[warm].indices, minlength=len(texts))
     on_all = np.bincount(counts.indices, minlength=len(texts))
@@ -140,7 +173,10 @@ def fit_content(
     rarity = np.log(np.maximum(total / np.maximum(on_all, 1), 1.0)).astype(np.float32)
     tagged = np.diff(counts.indptr) > 0
     used = warm[tagged[warm]]
-    rows = pooled(_by_rank(counts, ranks, spec), rarity, vectors)[used if len(used) else warm]
+    fitted_on = used if len(used) else warm
+    rows = pooled(_by_rank(counts, ranks, spec), rarity, vectors)[fitted_on]
+    rank = min(spec.shared, len(texts) // TAGS_PER_DIRECTION)
+    shared = shared_directions(history[:, warm] @ counts[warm], rarity, rank) if history is not None and rank else None
     return TagContent(
         spec,
         {texts[column]: at for at, column in enumerate(kept)},
@@ -150,7 +186,25 @@ def fit_content(
         float(np.log1p(np.diff(counts.indptr))[warm].mean()) if len(warm) else 1.0,
         common,
         rare_left_out,
+        shared,
+        [] if shared is None else pooled(counts, rarity, shared)[fitted_on].mean(axis=0).tolist(),
     )
+
+
+def shared_directions(acted: Any, rarity: NDArray[np.float32], rank: int) -> Dense | None:
+    """Directions of tags, (tags, rank), such that tags that the same readers act on lie near each other; None where nobody acted.
+
+    Args:
+        acted: sparse (readers, tags): on how many notes with the tag a reader acted.
+        rarity: shape (tags,).
+    """
+    total = np.asarray(acted.sum(axis=1)).ravel()
+    used = np.flatnonzero(total)
+    if not len(used):
+        return None
+    scaled = sparse.diags(total[used] ** -0.5) @ acted[used] @ sparse.diags(rarity)
+    directions = leading_vectors(scaled.tocsr().astype(np.float32), rank)
+    return np.asarray(directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9), np.float32)
 
 
 def tag_ids(texts: Sequence[str], vocabulary: Mapping[str, int], buckets: int) -> list[int]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.closed_form import Smoothing
 from models.tag_content import ContentSpec
-from offline.recall_baselines import bm25, idf, tag_index, tfidf_cosine, vector_cosine
+from offline.recall_baselines import tag_index
 from offline.recall_content import build_content
 from offline.recall_linear import Linear, LinearSpec, fit_linear, fit_task_smoothing
 from offline.recall_metrics import Ranker, Scores, judge_scores
@@ -72,17 +72,14 @@ class Trial(NamedTuple):
         return float((half[0] + whole[0] + double[0]) / 3 + NDCG_SHARE * whole[1])
 
 
-def choose(
-    task: Task, tag_vectors: Vectors, k: int, seed: int, say: Say, *, among: frozenset[str] | None = None, curve: Curve | None = None
-) -> Chosen:
-    """Chooses for one task; the defaults where it is too small to hold notes out of.
+def choose(task: Task, tag_vectors: Vectors, k: int, seed: int, say: Say, *, curve: Curve | None = None) -> Chosen:
+    """Chooses for one task, weights among the channels that serve; the defaults where it is too small to hold notes out of.
 
     Args:
         tag_vectors: encoder vectors of ``task.content.texts``, (tags, dimension).
         k: length of the ranking that is to be good.
         seed: which notes are pseudo-cold, and the training's.
         say: takes a line of progress.
-        among: the channels that the merge may have; all by default.
         curve: takes the towers' figures epoch by epoch.
     """
     chosen = Chosen()
@@ -96,24 +93,11 @@ def choose(
     chosen, linear = _choose_linear(trial, chosen)
     found = {"linear": trial.scores(linear.ranker())}
     chosen, found["two_tower"] = _choose_epochs(trial, chosen, linear, found["linear"])
-    found |= {name: trial.scores(ranker) for name, ranker in heuristics(pseudo, tag_vectors).items()}
-    found = {name: scores for name, scores in found.items() if among is None or name in among}
+    found["tag_index_idf"] = trial.scores(tag_index(pseudo, 1.0))
     weights, worth = choose_weights({name: standardise(scores) for name, scores in found.items()}, trial.worth)
     say(f"merge {worth:.4f} with {weights}")
     seen = {name: round(trial.worth(scores), 4) for name, scores in found.items()} | {"merge": round(worth, 4)}
     return replace(chosen, weights=weights, seen=seen)
-
-
-def heuristics(task: Task, tag_vectors: Vectors) -> dict[str, Ranker]:
-    """The channels of the merge that learn nothing. ``tag_vectors_mean``: cosine of idf-weighted means of the tags' vectors."""
-    pooled = task.content.counts @ (idf(task.content.counts)[:, None] ** 1.5 * tag_vectors)
-    pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
-    return {
-        "tag_index_idf": tag_index(task, 1.0),
-        "bm25": bm25(task),
-        "tfidf_cosine": tfidf_cosine(task, 1.5),
-        "tag_vectors_mean": vector_cosine(task, pooled.astype(np.float32)),
-    }
 
 
 def standardise(scores: Scores) -> Scores:

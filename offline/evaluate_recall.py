@@ -1,10 +1,15 @@
-"""``tagstream offline evaluate-recall``: cold-start recall of every method on one dataset, with intervals, and how the merge was chosen."""
+"""``tagstream offline evaluate-recall``: cold-start recall of every method on one dataset, with intervals, and how the merge was chosen.
+
+What serves is ranked by the recall code that serves (``offline/served_recall.py``); the other methods, which only say what there is to
+beat, by matrices (``offline/recall_baselines.py``).
+"""
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import click
 import msgspec
@@ -18,10 +23,8 @@ from offline import recall_baselines as baselines
 from offline.recall_data import Layout, RecallData, coarse_tags, load_dataset, with_tags
 from offline.recall_metrics import Ranker, judge, summarise, unseen
 from offline.recall_task import SPLIT_SEED, Protocol, Task, among_all, check_leaks, make_task
+from offline.served_recall import CHANNELS, SERVED_OPTION, SERVED_QUERIES, Served, drawn_queries, judge_served, serve_task
 from schemas.errors import BadSetting
-
-if TYPE_CHECKING:
-    from offline.recall_channels import Channels
 
 METHODS = (
     "random", "popularity", "tag_index_raw", "tag_index_idf", "bm25", "tfidf_cosine", "encoder_mean", "encoder_text", "tag_embedding",
@@ -36,7 +39,7 @@ LEAKS_LOOKED_FOR = "cold notes in training or history, targets in profiles, trai
 
 
 class Asked(Struct, frozen=True):
-    """What is evaluated and how."""
+    """What is evaluated and how. ``served``: queries at most that go through ``recall()``."""
 
     protocol: Protocol
     k: int = 50
@@ -45,6 +48,7 @@ class Asked(Struct, frozen=True):
     split_seed: int = SPLIT_SEED
     choose: bool = True
     candidates: Candidates = "cold"
+    served: int = SERVED_QUERIES
 
 
 class Evaluation(NamedTuple):
@@ -65,16 +69,12 @@ def evaluate(data: RecallData, asked: Asked, encoder: TagEncoder, say: Say) -> d
     judged = among_all(task) if asked.candidates == "all" else task
     run = Evaluation(judged, asked, encoder, say)
     figures: dict[str, list[NDArray[np.float64]]] = {}
-    learned: list[dict[str, Any]] = []
     for name, ranker in _plain(run):
         figures[name] = [judge(unseen(ranker, judged), judged, asked.k)]
         say(f"{name}: recall@{asked.k} {figures[name][0][:, 0].mean():.4f}")
-    for seed in range(asked.seeds if set(asked.methods) & set(LEARNED) else 0):
-        channels, how = _learned(run, seed)
-        learned.append(how)
-        for name in (name for name in LEARNED if name in asked.methods):
-            figures.setdefault(name, []).append(judge(unseen(channels.ranker(name), judged), judged, asked.k))
-            say(f"{name}: recall@{asked.k} {figures[name][-1][:, 0].mean():.4f}, seed {seed}")
+    served = drawn_queries(judged, asked.served)
+    learned = _through_recall(run, served, figures)
+    rows = {name: np.asarray(served) if name in CHANNELS else np.arange(queries) for name in asked.methods}
     return {
         "dataset": data.name,
         "protocol": asked.protocol,
@@ -83,14 +83,41 @@ def evaluate(data: RecallData, asked: Asked, encoder: TagEncoder, say: Say) -> d
         "cold_items": len(task.cold),
         "candidates": asked.candidates,
         "leakage": {"looked_for": LEAKS_LOOKED_FOR, "found": 0},
-        "methods": {name: _summary(figures[name], task, asked.k) for name in asked.methods},
+        "through_recall": {"methods": [name for name in asked.methods if name in CHANNELS], "queries": len(served)},
+        "methods": {name: _summary(figures[name], task.reader[rows[name]], asked.k) for name in asked.methods},
         "learned": learned,
     }
 
 
-def _summary(runs: list[NDArray[np.float64]], task: Task, k: int) -> dict[str, Any]:
+def _through_recall(run: Evaluation, queries: Sequence[int], figures: dict[str, list[NDArray[np.float64]]]) -> list[dict[str, Any]]:
+    """Adds the figures of the methods that serve, those that learn once per seed; says how what is learned came about."""
+    from offline.write_spaces import load_spaces
+
+    asked, task = run.asked, run.task
+    plain = [name for name in asked.methods if name in CHANNELS and name not in LEARNED]
+    learning = [name for name in asked.methods if name in LEARNED]
+    learned: list[dict[str, Any]] = []
+    for seed in range(asked.seeds if learning else 0):
+        with tempfile.TemporaryDirectory(prefix="tagstream-") as directory:
+            learned.append(_learn(run, seed, Path(directory) / "spaces"))
+            served = serve_task(task, run.encoder, *load_spaces(Path(directory) / "spaces", run.encoder), queries)
+            _judge(run, served, learning if seed else [*plain, *learning], queries, figures)
+    if plain and not learning:
+        _judge(run, serve_task(task, run.encoder, {}, {}, queries), plain, queries, figures)
+    return learned
+
+
+def _judge(
+    run: Evaluation, served: Served, names: Sequence[str], queries: Sequence[int], figures: dict[str, list[NDArray[np.float64]]]
+) -> None:
+    for name in names:
+        figures.setdefault(name, []).append(judge_served(served, name, queries, run.asked.k, run.say))
+        run.say(f"{name}: recall@{run.asked.k} {figures[name][-1][:, 0].mean():.4f}")
+
+
+def _summary(runs: list[NDArray[np.float64]], reader: NDArray[np.int64], k: int) -> dict[str, Any]:
     """Figures of the mean over seeds; with several also each seed's recall and their standard deviation."""
-    summary = summarise(np.mean(runs, axis=0), task.reader, k)
+    summary = summarise(np.mean(runs, axis=0), reader, k)
     if len(runs) > 1:
         each = [round(float(run[:, 0].mean()), 4) for run in runs]
         summary |= {f"recall@{k}_by_seed": each, f"recall@{k}_spread": round(float(np.std(each)), 4)}
@@ -98,42 +125,39 @@ def _summary(runs: list[NDArray[np.float64]], task: Task, k: int) -> dict[str, A
 
 
 def _plain(run: Evaluation) -> Iterable[tuple[str, Ranker]]:
-    """The methods asked for that learn nothing, one at a time."""
+    """The methods asked for that do not serve, one at a time."""
     task, encoder = run.task, run.encoder
     plain: Mapping[str, Callable[[], Ranker]] = {
         "random": lambda: baselines.random_ranker(task, 0),
         "popularity": lambda: baselines.popularity(task),
-        "tag_index_raw": lambda: baselines.tag_index(task, 0.0),
-        "tag_index_idf": lambda: baselines.tag_index(task, 1.0),
         "bm25": lambda: baselines.bm25(task),
         "tfidf_cosine": lambda: baselines.tfidf_cosine(task),
         "encoder_mean": lambda: baselines.vector_cosine(task, baselines.encode_sequences(task, encoder)),
         "encoder_text": lambda: baselines.vector_cosine(task, baselines.encode_texts(task, encoder)),
-        "tag_embedding": lambda: baselines.tag_embedding(task, baselines.encode_tags(task, encoder)),
     }
     for name in run.asked.methods:
         if name in plain:
             yield name, plain[name]()
 
 
-def _learned(run: Evaluation, seed: int) -> tuple["Channels", dict[str, Any]]:
-    """The learned channels, and how they came about: settings, weights, seconds, agreement with the merge that serves."""
+def _learn(run: Evaluation, seed: int, out: Path) -> dict[str, Any]:
+    """Writes the learned spaces as they serve; says how they came about: settings, weights, seconds."""
     from offline.choose_recall import Chosen, choose
-    from offline.recall_channels import fit_channels
+    from offline.write_spaces import write_spaces
 
-    tag_vectors = baselines.encode_tags(run.task, run.encoder)
     begun = time.monotonic()
-    chosen = choose(run.task, tag_vectors, run.asked.k, seed, run.say) if run.asked.choose else Chosen()
+    chosen = Chosen()
+    if run.asked.choose:
+        vectors = baselines.encode_tags(run.task, run.encoder)
+        chosen = choose(run.task, vectors, run.asked.k, seed, run.say)
     between = time.monotonic()
-    channels = fit_channels(run.task, tag_vectors, chosen, seed)
-    how = {
+    write_spaces(run.task, run.encoder, chosen, out, seed=seed)
+    return {
         "seed": seed,
         "chosen": msgspec.to_builtins(chosen),
         "choosing_s": round(between - begun, 1),
         "training_s": round(time.monotonic() - between, 1),
-        "agreement_with_recall_merge": channels.agreement(run.asked.k),
     }
-    return channels, how
 
 
 @click.command("evaluate-recall")
@@ -161,13 +185,14 @@ def _learned(run: Evaluation, seed: int) -> tuple["Channels", dict[str, Any]]:
     show_default=True,
     help="What is ranked: the cold notes, or all that the reader has not acted on.",
 )
+@SERVED_OPTION
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the recalls with their intervals, to .png or .svg."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def evaluate_recall(
     *, directory: Path, layout: str, protocol: Protocol | None, k: int, methods: str | None, seeds: int, split_seed: int, tags: str,
-    choose: bool, candidates: Candidates, plot: Path | None, as_json: bool,
+    choose: bool, candidates: Candidates, most: int, plot: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measures how well each method finds, for readers, the notes nobody has acted on yet.
 
@@ -196,6 +221,7 @@ def evaluate_recall(
         split_seed,
         choose,
         candidates,
+        most,
     )
     report = evaluate(data, asked, encoder, lambda line: console.print(line, highlight=False)) | {"tags": tags}
     if plot is not None:

@@ -18,8 +18,8 @@ from consumers.update_profiles import UpdateProfiles
 from offline.datasets import movielens_interactions
 from offline.example_frames import SCHEMA, frame_of, versions_of
 from offline.recall_data import RecallData, detect_layout, load_dataset, read_lines
+from recall.memory_notes import MemoryNotes
 from recall.note_tags import StoredNoteTags
-from recall.notes import MemoryNotes
 from recall.profiles import MemoryProfiles
 from schemas.codec import decoder
 from schemas.errors import BadSetting, InvalidEvent

@@ -6,24 +6,23 @@ directories, not the objects that they came from, on the notes held out.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
-from models.roles import ActedNote, Space, TagEncoder
-from models.spaces import load_space
+from models.roles import TagEncoder
 from offline import recall_baselines as baselines
-from offline.choose_recall import Chosen, choose, heuristics, standardise
+from offline.choose_recall import Chosen, choose
 from offline.recall_data import load_dataset
-from offline.recall_metrics import Ranker, judge, judge_scores, summarise
+from offline.recall_metrics import summarise
 from offline.recall_task import Protocol, Task, make_task, whole_task
-from offline.write_spaces import DIMENSION, SERVED, write_spaces
+from offline.served_recall import SERVED_OPTION, Say, drawn_queries, judge_served, serve_task
+from offline.write_spaces import DIMENSION, load_spaces, write_spaces
 from schemas.commands import LateGroup
 from schemas.errors import BadSetting
 
@@ -34,7 +33,7 @@ COMMANDS = {
     "evaluate": "offline.export_spaces:evaluate",
 }
 FIT_FILE = "fit.json"
-LEARNED_SPACES = ("linear", "two_tower")
+EVALUATED = ("linear", "two_tower", "tag_index_idf", "merge")
 
 
 @click.group(cls=LateGroup, table=COMMANDS)
@@ -45,66 +44,11 @@ def towers() -> None:
     """
 
 
-def space_ranker(task: Task, space: Space) -> Ranker:
-    """Scores of the task's candidates by a written space: notes by their tags, readers by their histories, as online."""
-    notes = space.notes([task.data.tags[note] for note in task.cold])
-
-    def rank(profiles: Any) -> NDArray[np.float32]:
-        return np.asarray(space.readers(histories_of(task, profiles)) @ notes.T, np.float32)
-
-    return rank
-
-
-def histories_of(task: Task, profiles: Any) -> list[list[ActedNote]]:
-    """Profiles, sparse (readers, notes), as the histories that are read online."""
-    histories = []
-    for row in range(profiles.shape[0]):
-        mine = slice(profiles.indptr[row], profiles.indptr[row + 1])
-        histories.append(
-            [
-                ActedNote(task.data.notes[note], float(weight), task.data.tags[note])
-                for note, weight in zip(profiles.indices[mine], profiles.data[mine], strict=True)
-            ]
-        )
-    return histories
-
-
-def evaluate_spaces(task: Task, directory: Path, encoder: TagEncoder, k: int) -> dict[str, Any]:
-    """Figures of written spaces, and of their merge with the weights beside them, on a task's cold notes."""
-    return {name: summarise(judge(ranker, task, k), task.reader, k) for name, ranker in _rankers(task, directory, encoder).items()}
-
-
-def served_figures(task: Task, directory: Path, encoder: TagEncoder, k: int, count: int, *, say: Callable[[str], None]) -> dict[str, Any]:
-    """Figures of ``count`` of the queries through ``recall()`` itself; ``same_by_matrix``: recall of the merge on the same queries."""
-    from offline.served_recall import judge_served, serve_task
-
-    total = task.profiles.shape[0]
-    queries = np.sort(np.random.default_rng(0).permutation(total)[:count])
-    spaces = {name: load_space(directory / name, encoder) for name in LEARNED_SPACES}
-    served = serve_task(task, spaces, _weights(directory), encoder)
-    found = judge_served(task, served, encoder, queries.tolist(), k, say=say)
-    scores = _rankers(task, directory, encoder)["merge"](task.profiles[queries])
-    same = judge_scores(scores, task.targets[queries], k)[:, 0].mean()
-    return {"queries": len(queries), **found, "same_by_matrix": round(float(same), 4)}
-
-
-def _weights(directory: Path) -> dict[str, float]:
-    weights: dict[str, float] = json.loads((directory / "merge.json").read_text())["weights"]
-    return weights
-
-
-def _rankers(task: Task, directory: Path, encoder: TagEncoder) -> dict[str, Ranker]:
-    """The written spaces, the index, and their merge."""
-    rankers = {name: space_ranker(task, load_space(directory / name, encoder)) for name in LEARNED_SPACES}
-    rankers |= {"tag_index_idf": heuristics(task, baselines.encode_tags(task, encoder))["tag_index_idf"]}
-    weights = _weights(directory)
-
-    def merged(profiles: Any) -> NDArray[np.float32]:
-        parts = [np.float32(weight) * standardise(rankers[name](profiles)) for name, weight in weights.items()]
-        return np.asarray(np.sum(parts, axis=0), np.float32)
-
-    rankers["merge"] = merged
-    return rankers
+def evaluate_spaces(task: Task, directory: Path, encoder: TagEncoder, k: int, queries: Sequence[int], *, say: Say) -> dict[str, Any]:
+    """Figures of written spaces, and of their merge with the weights beside them, on a task's queries through ``recall()``."""
+    served = serve_task(task, encoder, *load_spaces(directory, encoder), queries)
+    reader = task.reader[np.asarray(queries)]
+    return {name: summarise(judge_served(served, name, queries, k, say), reader, k) for name in EVALUATED}
 
 
 DIRECTORY = click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
@@ -145,7 +89,7 @@ def export(*, directory: Path, out: Path, hold_out: bool, protocol: Protocol | N
     chosen = Chosen()
     if choosing:
         vectors = baselines.encode_tags(task, encoder)
-        chosen = choose(task, vectors, 50, seed, lambda line: console.print(line, highlight=False), among=frozenset(SERVED))
+        chosen = choose(task, vectors, 50, seed, lambda line: console.print(line, highlight=False))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_spaces(task, encoder, chosen, out, dimension=dimension, seed=seed)
     (out / FIT_FILE).write_bytes(msgspec.json.encode({"dataset": data.name, "protocol": asked, "held_out": hold_out, "chosen": chosen}))
@@ -156,13 +100,12 @@ def export(*, directory: Path, out: Path, hold_out: bool, protocol: Protocol | N
 @DIRECTORY
 @click.argument("spaces", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--k", type=click.IntRange(min=1), default=50, show_default=True, help="Length of the ranking looked at.")
-@click.option("--served", type=click.IntRange(min=0), default=500, show_default=True, help="Queries also put through recall() itself.")
+@SERVED_OPTION
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def evaluate(directory: Path, spaces: Path, k: int, served: int, as_json: bool) -> None:
+def evaluate(directory: Path, spaces: Path, k: int, most: int, as_json: bool) -> None:
     """Measure written spaces on the notes that were held out of their training.
 
-    Each space and the merge score all cold notes. A sample of the queries also goes through the recall code that serves, over stores in
-    memory.
+    The queries go through the recall code that serves, over stores in memory, as in `evaluate-recall`.
     """
     from models.encoder import load_tag_encoder
     from schemas.settings import load
@@ -172,21 +115,16 @@ def evaluate(directory: Path, spaces: Path, k: int, served: int, as_json: bool) 
     if not fit["held_out"] or fit["dataset"] != data.name:
         raise BadSetting(f"SPACES: {spaces} was trained on all of {fit['dataset']}; export with --hold-out from {directory}")
     task = make_task(data, fit["protocol"])
-    encoder = load_tag_encoder(load())
-    report = {"dataset": data.name, "protocol": fit["protocol"], "methods": evaluate_spaces(task, spaces, encoder, k)}
-    if served:
-        console = Console(stderr=True)
-        report["served"] = served_figures(task, spaces, encoder, k, served, say=lambda line: console.print(line, highlight=False))
+    console = Console(stderr=True)
+    queries = drawn_queries(task, most)
+    methods = evaluate_spaces(task, spaces, load_tag_encoder(load()), k, queries, say=lambda line: console.print(line, highlight=False))
+    report = {"dataset": data.name, "protocol": fit["protocol"], "queries": len(queries), "methods": methods}
     if as_json:
         click.echo(json.dumps(report))
         return
-    for name, row in report["methods"].items():
+    for name, row in methods.items():
         low, high = row[f"recall@{k}_ci95"]
         click.echo(f"{name:14} recall@{k} {row[f'recall@{k}']:.3f} [{low:.3f}, {high:.3f}]")
-    if served:
-        row, (low, high) = report["served"], report["served"][f"recall@{k}_ci95"]
-        said = f"{row['queries']} queries; all candidates scored: {row['same_by_matrix']:.3f}"
-        click.echo(f"{'by recall()':14} recall@{k} {row[f'recall@{k}']:.3f} [{low:.3f}, {high:.3f}] ({said})")
 
 
 def protocol_of(dataset: str) -> Protocol:

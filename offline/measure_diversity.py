@@ -17,9 +17,10 @@ from rich.table import Table
 
 from models.roles import TagEncoder
 from offline import recall_baselines as baselines
-from offline.choose_recall import Chosen
-from offline.recall_channels import fit_channels
+from offline.choose_recall import Chosen, standardise
+from offline.recall_content import build_content
 from offline.recall_data import Layout, load_dataset
+from offline.recall_linear import fit_linear
 from offline.recall_metrics import Ranker, Scores
 from offline.recall_task import Protocol, Task, make_task, within
 from recall.diversity import diversify
@@ -90,11 +91,19 @@ def ranker_of(task: Task, method: str, encoder: TagEncoder) -> Ranker:
     """The ranking that is to be arranged: the idf index, or the merge with its default settings."""
     if method == "tag_index_idf":
         return baselines.tag_index(task, 1.0)
-    channels = fit_channels(task, baselines.encode_tags(task, encoder), Chosen(), 0)
+    from offline.train_towers import tower_ranker, train_towers
+
+    chosen, vectors = Chosen(), baselines.encode_tags(task, encoder)
+    linear = fit_linear(task, build_content(task, vectors, chosen.content)[0], chosen.linear)
+    towers = train_towers(linear, chosen.tower)
+    rankers = {"linear": linear.ranker(), "two_tower": tower_ranker(towers, task.cold), "tag_index_idf": baselines.tag_index(task, 1.0)}
+
+    def merged(profiles: Any) -> Scores:
+        parts = [np.float32(weight) * standardise(rankers[name](profiles)) for name, weight in chosen.weights.items()]
+        return np.asarray(np.sum(parts, axis=0), np.float32)
 
     def chunked(profiles: Any) -> Scores:
-        rank = channels.ranker("merge")
-        return np.concatenate([rank(profiles[start : start + 512]) for start in range(0, profiles.shape[0], 512)])
+        return np.concatenate([merged(profiles[start : start + 512]) for start in range(0, profiles.shape[0], 512)])
 
     return chunked
 

@@ -11,7 +11,6 @@ but ``popularity``.
 | ``tfidf_cosine`` | cosine of tf-idf vectors to the weighted mean of the reader's notes |
 | ``encoder_mean`` | cosine of sentence vectors of the tag sequences to the weighted mean of the reader's notes |
 | ``encoder_text`` | the same of title and body |
-| ``tag_embedding`` | cosine of note and reader vectors as the serving channel pools them (``models/pooling.py``) |
 
 Document frequencies are over all notes of the dataset: tags of cold notes are known when they are recalled, actions on them are not.
 """
@@ -78,19 +77,6 @@ def vector_cosine(task: Task, vectors: NDArray[np.float32]) -> Ranker:
     """Cosine to the weighted mean of the reader's notes. ``vectors``: unit rows, shape (notes, dimension)."""
     candidates = vectors[task.cold].T
     return lambda profiles: np.asarray(_unit(profiles @ vectors) @ candidates, np.float32)
-
-
-def tag_embedding(task: Task, tag_vectors: NDArray[np.float32]) -> Ranker:
-    """As ``models.pooling``: a note's tags weighted by 1 / log2(1 + rank), a reader's by their profile scores."""
-    counts = task.content.counts
-    columns = {text: column for column, text in enumerate(task.content.texts)}
-    ranks = counts.copy()
-    for row in task.cold:
-        mine = slice(ranks.indptr[row], ranks.indptr[row + 1])
-        order = {columns[text]: rank for rank, text in enumerate((t for t in task.data.tags[row] if t in columns), start=1)}
-        ranks.data[mine] = [1.0 / np.log2(1.0 + order[column]) for column in ranks.indices[mine]]
-    candidates = _unit(ranks[task.cold] @ tag_vectors).T
-    return lambda profiles: np.asarray(_unit((profiles @ counts) @ tag_vectors) @ candidates, np.float32)
 
 
 def encode_tags(task: Task, encoder: TagEncoder) -> NDArray[np.float32]:

@@ -1,4 +1,8 @@
-"""The linear channel: ``models/closed_form.py`` fitted to a task, as a ranking and as the vectors that the towers start from."""
+"""The linear channel: ``models/closed_form.py`` fitted to a task, as a ranking and as the vectors that the towers start from.
+
+Where the content has a shared part, the channel is the sum of two ridges that see the same tags differently: one beside the encoder's
+vectors, one beside the tags' directions among readers. Their sum is better than either, and than one ridge that sees both.
+"""
 
 from typing import Any
 
@@ -7,7 +11,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.closed_form import Content, Dense, Ridge, Smoothing, fit_ridge, fit_smoothing, leading_vectors, smooth
+from models.closed_form import Content, Dense, Ridge, Smoothing, fit_ridges, fit_smoothing, leading_vectors, smooth
+from models.tag_content import STATIC
 from offline.recall_metrics import Ranker
 from offline.recall_task import Task
 
@@ -27,12 +32,12 @@ class LinearSpec(Struct, frozen=True):
 
 
 class Linear(Struct, frozen=True):
-    """A fitted linear channel. ``known``: 1 for warm notes, (notes,)."""
+    """A fitted linear channel. ``ridges``: of each view; ``known``: 1 for warm notes, (notes,)."""
 
     task: Task
     content: Content
     smoothing: Smoothing
-    ridge: Ridge
+    ridges: list[Ridge]
     known: NDArray[np.float32]
 
     def gather(self, profiles: Any) -> Dense:
@@ -51,18 +56,25 @@ class Linear(Struct, frozen=True):
     def ranker(self) -> Ranker:
         """S = H X (X'X + l I)^-1 X_c', exact."""
         candidates = self.content.rows(self.task.cold).matrix()
-        projection = self.ridge.solve(candidates.T)
+        projection = np.sum([ridge.solve(candidates.T) for ridge in self.ridges], axis=0)
         return lambda profiles: np.asarray(self.gather(profiles) @ projection, np.float32)
 
-    def item_map(self, dimension: int, seed: int = 0) -> Dense:
+    def item_map(self, dimension: int, seed: int = 0, views: int | None = None) -> Dense:
         """W, (features, dimension): a note's vector is its content times W. The directions are those in which smoothed readers differ most
-        (leading singular vectors of their whitened content, each reader weighing the same), so the inner product loses little of S."""
+        (leading singular vectors of their whitened content, each reader weighing the same), so the inner product loses little of S.
+
+        Args:
+            views: how many of them; all by default.
+        """
         readers = np.flatnonzero(np.diff(self.task.history.indptr))
         if len(readers) > SAMPLED_READERS:
             readers = np.sort(np.random.default_rng(seed).choice(readers, SAMPLED_READERS, replace=False))
-        whitened = self.ridge.whiten(self.gather(self.task.history[readers]))
+        gathered, ridges = self.gather(self.task.history[readers]), self.ridges[:views]
+        whitened = np.hstack([ridge.whiten(gathered) for ridge in ridges])
         whitened /= np.maximum(np.linalg.norm(whitened, axis=1, keepdims=True), 1e-9)
-        return self.ridge.colour(leading_vectors(whitened, dimension, seed))
+        directions = leading_vectors(whitened, dimension, seed)
+        parts = np.split(directions, np.cumsum([len(ridge.features) for ridge in ridges])[:-1])
+        return np.asarray(sum(ridge.colour(part, gathered.shape[1]) for ridge, part in zip(ridges, parts, strict=True)), np.float32)
 
     def history_table(self, item_map: Dense) -> Dense:
         """(warm, dimension): what a warm note in a reader's history adds beside its own content: R and E of its row, in vectors of W."""
@@ -91,7 +103,16 @@ def fit_linear(task: Task, content: Content, spec: LinearSpec, smoothing: Smooth
         smoothing = fit_task_smoothing(task, spec)
     known = np.zeros(len(task.data.notes), np.float32)
     known[task.warm] = 1.0
-    return Linear(task, content, smoothing, fit_ridge(content.rows(task.warm), spec.l2), known)
+    return Linear(task, content, smoothing, fit_ridges(content.rows(task.warm), spec.l2, views_of(content)), known)
+
+
+def views_of(content: Content) -> list[NDArray[np.int64]]:
+    """Features by view: tags and dense ones; and, where there is a shared part, tags, constants and that part."""
+    tags, dense = content.tags.shape[1], content.dense.shape[1]
+    plain = np.arange(tags + dense)
+    if content.shared is None:
+        return [plain]
+    return [plain, np.concatenate([plain[:tags], np.arange(tags + dense - STATIC, tags + dense + content.shared.shape[1])])]
 
 
 def fit_task_smoothing(task: Task, spec: LinearSpec) -> Smoothing:

@@ -44,7 +44,7 @@ from offline.recall_task import Protocol, Task
 from offline.tower_batches import Batches, Share, Source
 from offline.tower_training import EpochFigures, Training
 from offline.train_towers import source_of, start_towers, tag_rows
-from offline.write_spaces import DIMENSION, SERVED, Notes, write_linear, write_merge, write_towers
+from offline.write_spaces import DIMENSION, Notes, write_linear, write_merge, write_towers
 from schemas.errors import BadSetting, MissingPrerequisite
 
 ASKED, CHOSEN, RUN, CHECKPOINT, EPOCHS = "asked.json", "chosen.json", "run.json", "checkpoint.pt", "epochs.jsonl"
@@ -223,7 +223,7 @@ def _chosen(run: Path, task: Task, asked: Asked, vectors: Any, say: Say) -> Chos
             scalars.add_scalar("pseudo_cold/two_tower", alone, epochs)
             scalars.add_scalar("pseudo_cold/with_linear", merged, epochs)
 
-        chosen = choose(task, vectors, K, asked.seed, say, among=frozenset(SERVED), curve=curve)
+        chosen = choose(task, vectors, K, asked.seed, say, curve=curve)
     _write(run / CHOSEN, chosen)
     return chosen
 

@@ -113,7 +113,7 @@ def start_towers(linear: Linear, spec: TowerSpec, seed: int = 0, tag_table: Dens
     """
     torch.manual_seed(seed)
     content, warm = linear.content, linear.task.warm
-    item_map = linear.item_map(spec.dimension - 1) if spec.start == "closed_form" else None
+    item_map = linear.item_map(spec.dimension - 1, views=1) if spec.start == "closed_form" else None
     dimension = spec.dimension if item_map is None else item_map.shape[1] + 1
     radius = 0.0
     if item_map is not None:
@@ -144,7 +144,7 @@ def _fill(tower: Tower, item_map: Dense, history: Dense | None = None) -> None:
     split = tower.tags.weight.shape[0]
     with torch.no_grad():
         tower.tags.weight.copy_(torch.from_numpy(item_map[:split]))
-        tower.dense.weight.copy_(torch.from_numpy(item_map[split:].T.copy()))
+        tower.dense.weight.copy_(torch.from_numpy(item_map[split : split + tower.shape.dense].T.copy()))
         if tower.history is not None and history is not None:
             tower.history.weight.copy_(torch.from_numpy(history))
 

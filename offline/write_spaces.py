@@ -11,7 +11,8 @@ import numpy as np
 
 from models.closed_form import Content
 from models.linear_space import LinearCard, linear_tables
-from models.roles import TagEncoder
+from models.roles import Space, TagEncoder
+from models.spaces import load_space
 from models.tag_content import TagContent
 from models.tower_export import export_towers, folded
 from models.towers import Tower
@@ -23,8 +24,10 @@ from offline.recall_linear import Linear, fit_linear
 from offline.recall_task import Task
 from offline.train_towers import train_towers
 
+LEARNED_SPACES = ("linear", "two_tower")
 SERVED = ("linear", "two_tower", "tag_index_idf")
-DIMENSION = 768
+DIMENSION = 1536
+MERGE_FILE = "merge.json"
 
 
 class Notes(msgspec.Struct, frozen=True):
@@ -54,6 +57,12 @@ def write_spaces(task: Task, encoder: TagEncoder, chosen: Chosen, out: Path, *, 
     unfinished.rename(out)
 
 
+def load_spaces(directory: Path, encoder: TagEncoder) -> tuple[dict[str, Space], dict[str, float]]:
+    """The learned spaces that ``write_spaces`` wrote, by name, and the weights of the merge, by channel."""
+    weights: dict[str, float] = json.loads((directory / MERGE_FILE).read_text())["weights"]
+    return {name: load_space(directory / name, encoder) for name in LEARNED_SPACES}, weights
+
+
 def write_linear(linear: Linear, notes: Notes, directory: Path, dimension: int, seed: int = 0) -> None:
     """The linear channel, its vectors of ``dimension`` or what the content has."""
     directory.mkdir(parents=True)
@@ -71,14 +80,14 @@ def write_towers(reader: Tower, note: Tower, content: Content, own: float, notes
     """The two towers. ``content``: of the notes trained on; ``own``: its weight in a reader's input."""
     directory.mkdir(parents=True)
     export_towers(folded(reader.cpu(), content, own), note.cpu(), directory)
-    notes.write(directory)
+    msgspec.structs.replace(notes, fitted=msgspec.structs.replace(notes.fitted, shared=None)).write(directory)
     _write_card(TowerCard("two_tower", "two_tower", note.shape.dimension, "", notes.encoder_version, own), directory)
 
 
 def write_merge(chosen: Chosen, directory: Path) -> None:
     """``merge.json``, of the channels that serve."""
     weights = {name: weight for name, weight in chosen.weights.items() if name in SERVED}
-    (directory / "merge.json").write_text(json.dumps({"weights": weights}))
+    (directory / MERGE_FILE).write_text(json.dumps({"weights": weights}))
 
 
 def _write_card(card: LinearCard | TowerCard, directory: Path) -> None:

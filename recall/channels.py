@@ -34,7 +34,8 @@ CATEGORIES_FOLLOWED = 3
 
 
 class Context(Struct, frozen=True):
-    """What a channel may use. ``limit``: how many candidates to propose at most; ``vectors``: the reader's, in the learned spaces."""
+    """What a channel may use. ``limit``: how many candidates to propose at most; ``vectors``: the reader's, in the learned spaces;
+    ``at_once``: whether the channels ask at the same time."""
 
     reader: Reader
     window: Window
@@ -43,6 +44,7 @@ class Context(Struct, frozen=True):
     index: NoteIndex
     encoder: TagEncoder
     vectors: "ReaderVectors | None" = None
+    at_once: bool = True
 
 
 class Found(NamedTuple):

@@ -44,8 +44,10 @@ Judge = Callable[[str], Removed | None]
 def split(candidates: Sequence[N], judge: Judge) -> tuple[list[N], list[Removed]]:
     """Asks ``judge`` about each candidate in order; every candidate is in exactly one of the two lists, both in the order given."""
     verdicts = [judge(candidate.note_id) for candidate in candidates]
-    kept = [candidate for candidate, verdict in zip(candidates, verdicts, strict=True) if verdict is None]
-    return kept, [verdict for verdict in verdicts if verdict is not None]
+    removed = [verdict for verdict in verdicts if verdict is not None]
+    if not removed:
+        return list(candidates), removed
+    return [candidate for candidate, verdict in zip(candidates, verdicts, strict=True) if verdict is None], removed
 
 
 def no_canary(user_id: str) -> Judge:

@@ -1,4 +1,4 @@
-"""Note records, the tag inverted index and the recency lists, in Redis and in memory.
+"""Note records, the tag inverted index and the recency lists, in Redis; the twin in memory is in ``recall/memory_notes.py``.
 
 The record (one key) and the index entries (one sorted set per tag and per category) live in different cluster slots, so no script can
 write them together. The order that survives a crash between any two steps:
@@ -233,79 +233,6 @@ class RedisNotes:
 
     def _run(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         return run_all(self._client, calls)
-
-
-class MemoryNotes:
-    """The in-memory twin of ``RedisNotes``, for tests and dry runs."""
-
-    def __init__(self) -> None:
-        self._records: dict[str, bytes] = {}
-        self._index: dict[Place, dict[str, int]] = {}
-
-    def get(self, note_ids: Sequence[str]) -> dict[str, NoteRecord]:
-        return {note_id: _decode(self._records[note_id]) for note_id in dict.fromkeys(note_ids) if note_id in self._records}
-
-    def glance(self, note_ids: Sequence[str]) -> dict[str, NoteRecord]:
-        return self.get(note_ids)
-
-    def put(self, puts: Sequence[PutNote]) -> list[PutNote]:
-        stale = []
-        for put in puts:
-            note_id = put.record.note_id
-            held = self.get([note_id]).get(note_id)
-            if not supersedes(held, put.record):
-                stale.append(put)
-                continue
-            record = follow(held, put.record)
-            for place in record.retired:
-                self._index.get(place, {}).pop(note_id, None)
-            for place in places(record):
-                self._index.setdefault(place, {})[note_id] = record.published_at
-            self._records[note_id] = _encode(msgspec.structs.replace(record, retired=[]))
-        return stale
-
-    def stamp(self, versions: Mapping[str, int], stage: str, at: int) -> None:
-        for note_id, record in self.get(list(versions)).items():
-            if record.occurred_at == versions[note_id]:
-                record.stages.setdefault(stage, at)
-                self._records[note_id] = _encode(record)
-
-    def shared(self, weights: Mapping[str, float], window: Window, limit: int, best: int) -> Shared:
-        lists = {text: self._newest(("tag", text), window, limit) for text in weights}
-        sums: dict[str, float] = {}
-        for text, hits in lists.items():
-            for hit in hits:
-                sums[hit.note_id] = sums.get(hit.note_id, 0.0) + weights[text]
-        published = {hit.note_id: hit.published_at for hits in lists.values() for hit in hits}
-        hits = [Hit(note_id, total, published[note_id]) for note_id, total in sums.items()]
-        return Shared(_ordered(hits, best), any(len(hits) >= limit for hits in lists.values()))
-
-    def tag_counts(self, texts: Sequence[str], until: int | None = None) -> TagCounts:
-        return TagCounts(self._count(("recent", ALL), until), {text: self._count(("tag", text), until) for text in texts})
-
-    def _count(self, place: Place, until: int | None) -> int:
-        return sum(until is None or at <= until for at in self._index.get(place, {}).values())
-
-    def recent(self, categories: Sequence[str], window: Window, limit: int) -> list[Hit]:
-        return newest_of(self.newest(categories, window, limit).values(), limit)
-
-    def newest(self, categories: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
-        return {category: self._newest(("recent", category), window, limit) for category in categories}
-
-    def trim(self, before: int) -> int:
-        """Drops index entries of notes published before (epoch ms); records stay. Returns how many entries went."""
-        dropped = 0
-        for members in self._index.values():
-            for note_id in [note_id for note_id, at in members.items() if at < before]:
-                del members[note_id]
-                dropped += 1
-        return dropped
-
-    def _newest(self, place: Place, window: Window, limit: int) -> list[Hit]:
-        low = float("-inf") if window.since is None else window.since
-        high = float("inf") if window.until is None else window.until
-        hits = [Hit(note_id, float(at), at) for note_id, at in self._index.get(place, {}).items() if low <= at <= high]
-        return newest_of([hits], limit)
 
 
 def newest_of(lists: Iterable[Iterable[Hit]], limit: int) -> list[Hit]:

@@ -60,7 +60,7 @@ class Query(Struct, frozen=True, kw_only=True):
 class RecallStores(Struct, frozen=True):
     """The online stores of one bundle version, with the settings of the profile arithmetic. ``bundle`` None: none is live yet;
     ``spaces``: its learned ones by name; ``weights``: of its merge, by channel; ``budget``: of exploration, None for
-    stores that nothing explores."""
+    stores that nothing explores; ``local``: the stores are in this process, so channels have nothing to wait for at the same time."""
 
     profiles: Profiles
     notes: Notes
@@ -70,6 +70,7 @@ class RecallStores(Struct, frozen=True):
     spaces: Mapping[str, Space] = {}
     weights: Mapping[str, float] = {}
     budget: ExplorationBudget | None = None
+    local: bool = False
 
 
 class Result(Struct, frozen=True):
@@ -155,7 +156,8 @@ def prepare(query: Query, now: int, stores: RecallStores, encoder: TagEncoder) -
     reader = read_reader(query.user_id, now, stores.profiles, notes, stores.settings)
     window = Window(None if query.fresh_within_ms is None else now - query.fresh_within_ms, query.as_of)
     vectors = ReaderVectors(stores.spaces, reader, now, stores.settings, notes)
-    return Context(reader, window, min(max(OVERFETCH * query.k, FETCH_MIN), FETCH_MAX), notes, stores.index, encoder, vectors)
+    limit = min(max(OVERFETCH * query.k, FETCH_MIN), FETCH_MAX)
+    return Context(reader, window, limit, notes, stores.index, encoder, vectors, not stores.local)
 
 
 def rank(channels: Sequence[Channel], context: Context, degraded: dict[str, str]) -> tuple[list[Ranked], list[Removed], bool]:
@@ -175,16 +177,20 @@ def propose_all(channels: Sequence[Channel], context: Context, degraded: dict[st
     """What each channel proposes, by name.
 
     The note index takes longest, so its first channel is asked from here, at once, and any further one from a thread of its own. While they
-    wait, one more thread asks Redis for the others: threads that compute at the same time would only take turns.
+    wait, one more thread asks Redis for the others: threads that compute at the same time would only take turns. Stores in this very
+    process are asked in turn.
     """
     lines: dict[str, dict[str, str]] = {channel.name: {} for channel in channels}
-    near = [[channel] for channel in channels if channel.name not in WORD_FOR_WORD]
-    others = [channel for channel in channels if channel.name in WORD_FOR_WORD]
-    here, *away = [group for group in (*near, others) if group] or [[]]
-    asked = [_threads().submit(propose_from, group, context, lines) for group in away]
-    found = propose_from(here, context, lines)
-    for one in asked:
-        found |= one.result()
+    if not context.at_once:
+        found = propose_from(channels, context, lines)
+    else:
+        near = [[channel] for channel in channels if channel.name not in WORD_FOR_WORD]
+        others = [channel for channel in channels if channel.name in WORD_FOR_WORD]
+        here, *away = [group for group in (*near, others) if group] or [[]]
+        asked = [_threads().submit(propose_from, group, context, lines) for group in away]
+        found = propose_from(here, context, lines)
+        for one in asked:
+            found |= one.result()
     for own in lines.values():
         degraded.update(own)
     return {channel.name: found[channel.name] for channel in channels}

@@ -3,7 +3,7 @@
 | role | real | twin |
 |---|---|---|
 | ``Profiles`` | ``recall.profiles.RedisProfiles`` | ``recall.profiles.MemoryProfiles`` |
-| ``Notes`` | ``recall.notes.RedisNotes`` | ``recall.notes.MemoryNotes`` |
+| ``Notes`` | ``recall.notes.RedisNotes`` | ``recall.memory_notes.MemoryNotes`` |
 | ``NoteTags`` | ``recall.note_tags.RedisNoteTags`` | ``recall.note_tags.StoredNoteTags`` over ``MemoryNotes`` |
 | ``NoteIndex`` | ``recall.note_index.MilvusNoteIndex`` | ``recall.memory_index.MemoryNoteIndex`` |
 | ``ExplorationBudget`` | ``recall.exploration_budget.RedisExplorationBudget`` | ``recall.exploration_budget.MemoryExplorationBudget`` |

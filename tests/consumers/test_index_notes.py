@@ -10,8 +10,8 @@ import pytest
 
 from consumers.index_notes import IndexNotes, digest_of, record_of
 from consumers.recallable import INDEXED, STAGE, RecallableWatch
+from recall.memory_notes import MemoryNotes
 from recall.note_index import MemoryNoteIndex
-from recall.notes import MemoryNotes
 from recall.stores import Window
 from schemas.errors import PoisonBatch, Transient
 from schemas.events import NoteTagged, Tag

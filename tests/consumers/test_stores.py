@@ -4,8 +4,8 @@ import numpy as np
 
 from consumers.index_notes import record_of
 from consumers.stores import NoteStore
+from recall.memory_notes import MemoryNotes
 from recall.note_index import MemoryNoteIndex
-from recall.notes import MemoryNotes
 from schemas.events import NoteTagged, Tag
 from schemas.writes import DropVector, PutNote, PutVector
 

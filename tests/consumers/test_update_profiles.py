@@ -9,8 +9,8 @@ from consumers.stores import ProfileStore
 from consumers.update_profiles import UpdateProfiles
 from models.profile import scores_at
 from models.profile_update import open_profile
+from recall.memory_notes import MemoryNotes
 from recall.note_tags import StoredNoteTags
-from recall.notes import MemoryNotes
 from recall.profiles import MemoryProfiles
 from schemas.codec import decoder
 from schemas.events import Action, Interaction, Tag

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from recall.notes import MemoryNotes, RedisNotes, follow, places, supersedes
+from recall.memory_notes import MemoryNotes
+from recall.notes import RedisNotes, follow, places, supersedes
 from recall.redis_client import redis_client
 from recall.stores import Notes, Window
 from schemas.canary import CANARY_PREFIX

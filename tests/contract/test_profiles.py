@@ -10,8 +10,8 @@ from consumers.update_profiles import UpdateProfiles
 from models.profile import pack_tags, rules_of, scores_at
 from models.profile_batch import ProfileBatch, pack_notes
 from models.profile_update import Known, apply_actions, open_profile, pack_append
+from recall.memory_notes import MemoryNotes
 from recall.note_tags import StoredNoteTags
-from recall.notes import MemoryNotes
 from recall.profiles import ROUND_BYTES, MemoryProfiles, RedisProfiles
 from recall.redis_client import redis_client
 from recall.stores import Held, Profiles

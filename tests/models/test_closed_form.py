@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from models.closed_form import Content, fit_ridge, fit_smoothing, leading_vectors, smooth
+from models.closed_form import Content, fit_ridges, fit_smoothing, leading_vectors, smooth
 
 
 def history(readers: int = 40, notes: int = 25, seed: int = 0) -> sparse.csr_matrix:
@@ -52,7 +52,7 @@ def test_ridge_is_the_normal_equations_and_whitening_factors_it() -> None:
     generator = np.random.default_rng(1)
     content = Content(sparse.csr_matrix(generator.random((30, 12)) * (generator.random((30, 12)) < 0.3)), generator.random((30, 3)))
     x = content.matrix().astype(np.float64)
-    ridge = fit_ridge(content, 2.0)
+    (ridge,) = fit_ridges(content, 2.0, [np.arange(15)])
     weights = generator.random((5, 30)).astype(np.float32)
     gathered = content.gather(weights)
     assert np.allclose(gathered, weights @ x, atol=1e-4)
@@ -61,6 +61,23 @@ def test_ridge_is_the_normal_equations_and_whitening_factors_it() -> None:
     whitened = ridge.whiten(gathered)
     assert np.allclose(whitened @ ridge.whiten(content.matrix()).T, want, atol=1e-3)
     basis = np.linalg.qr(generator.random((15, 15)).astype(np.float32))[0]
-    item_map = ridge.colour(basis)
+    item_map = ridge.colour(basis, 15)
     assert np.allclose((gathered @ item_map) @ content.times(item_map).T, want, atol=1e-3)
     assert content.rows(np.array([3, 4])).matrix() == pytest.approx(x[[3, 4]], abs=1e-6)
+
+
+def test_each_view_is_a_ridge_of_its_own() -> None:
+    generator = np.random.default_rng(2)
+    tags = sparse.csr_matrix(generator.random((30, 6)) * (generator.random((30, 6)) < 0.4))
+    content = Content(tags, generator.random((30, 3)).astype(np.float32), generator.random((30, 2)).astype(np.float32))
+    views = [np.arange(9), np.array([0, 1, 2, 3, 4, 5, 8, 9, 10])]
+    weights = generator.random((5, 30)).astype(np.float32)
+    gathered = content.gather(weights)
+    for view, ridge in zip(views, fit_ridges(content, 3.0, views), strict=True):
+        x = content.matrix().astype(np.float64)[:, view]
+        want = (weights @ x) @ np.linalg.solve(x.T @ x + 3.0 * np.eye(9), x.T)
+        assert np.allclose(gathered @ ridge.solve(content.matrix().T), want, atol=1e-3)
+        assert np.allclose(ridge.whiten(gathered) @ ridge.whiten(content.matrix()).T, want, atol=1e-3)
+        item_map = ridge.colour(np.eye(9, dtype=np.float32), 11)
+        assert np.allclose((gathered @ item_map) @ content.times(item_map).T, want, atol=1e-3)
+    assert content.rows([2]).shared == pytest.approx(content.matrix()[[2], 9:])

@@ -99,3 +99,23 @@ def test_unknown_tags_share_rows_behind_the_known_ones() -> None:
     assert (ids[0], ids[2]) == (1, 0)
     assert ids[1] == ids[3] and 2 <= ids[1] < 18
     assert len(set(tag_ids([f"tag {n}" for n in range(200)], vocabulary, 16))) == 16
+
+
+def test_tags_that_the_same_readers_act_on_lie_near_each_other(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    kinds = "aaaabbbb"
+    texts = [f"{kind}{number}" for number, kind in enumerate(kinds)]
+    notes = [*([text] for text in texts), ["a0", "b4"], ["a0", "new"], []]
+    mine = [[float(kind == liked) for kind in kinds] + [0.0] * 3 for liked in "aaabb"]
+    history = sparse.csr_matrix(np.array(mine, np.float32))
+    content, matrix = fitted(notes, texts, history=history)
+    rows = content.of_notes(notes, HashingEncoder()).shared
+    assert rows is not None and matrix.shared is not None and np.allclose(rows[:9], matrix.shared[:9], atol=1e-6)
+    uncentred = rows[:8] + np.array(content.shared_centre, np.float32)
+    alike = [[float(one == other) for one in kinds] for other in kinds]
+    assert np.allclose(uncentred @ uncentred.T, alike, atol=1e-4)
+    assert not rows[10].any()
+    content.save(tmp_path)
+    again = load_content(tmp_path).of_notes(notes, HashingEncoder()).shared
+    assert again is not None and np.array_equal(again, rows)
+    nobody, _ = fitted(notes, texts, history=history * 0)
+    assert nobody.shared is None and nobody.of_notes(notes, HashingEncoder()).shared is None

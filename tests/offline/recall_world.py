@@ -2,12 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from models.roles import ActedNote, Space
+from models.tag_content import ContentSpec
+from offline.choose_recall import Chosen
 from offline.recall_data import FOREVER, Actions, RecallData
+from offline.recall_linear import LinearSpec
+from offline.recall_metrics import Ranker
+from offline.recall_task import Task
+from offline.train_towers import TowerSpec
 
 DAY_MS = 86_400_000
+CHOSEN = Chosen(
+    content=ContentSpec(buckets=4), linear=LinearSpec(rank=16), tower=TowerSpec(dimension=24, hidden=16, epochs=3, batch=16, warm_up=4)
+)
 
 
 def community(readers: int = 60, notes: int = 120, topics: int = 6, actions: int = 12, seed: int = 0) -> RecallData:
@@ -50,3 +61,17 @@ def write_jsonl(data: RecallData, directory: Path) -> None:
                 "action": kinds[int(actions.weight[row])], "occurred_at": int(actions.at[row]),
             }  # fmt: skip
             file.write(json.dumps(event) + "\n")
+
+
+def histories_of(task: Task, profiles: Any) -> list[list[ActedNote]]:
+    """Profiles, sparse (readers, notes), as the histories that are read online."""
+    return [
+        [ActedNote(task.data.notes[note], float(weight), task.data.tags[note]) for note, weight in zip(row.indices, row.data, strict=True)]
+        for row in profiles
+    ]
+
+
+def space_ranker(task: Task, space: Space) -> Ranker:
+    """Scores of the task's candidates by a written space."""
+    notes = space.notes([task.data.tags[note] for note in task.cold])
+    return lambda profiles: np.asarray(space.readers(histories_of(task, profiles)) @ notes.T, np.float32)

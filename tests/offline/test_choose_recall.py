@@ -6,8 +6,6 @@ from hypothesis import strategies as st
 
 from offline.choose_recall import Chosen, choose, choose_weights, standardise
 from offline.recall_baselines import encode_tags
-from offline.recall_channels import fit_channels
-from offline.recall_metrics import judge
 from offline.recall_task import Task, make_task
 from recall.merge import Blend, merge, pool
 from recall.stores import Hit
@@ -61,12 +59,3 @@ def test_too_small_a_set_takes_the_defaults_and_says_so() -> None:
     said: list[str] = []
     assert choose(lone, encode_tags(task, HashingEncoder()), 5, 0, said.append) == Chosen()
     assert "not chosen" in said[0]
-
-
-def test_channels_merge_and_agree_with_serving() -> None:
-    task = make_task(community(), "random")
-    channels = fit_channels(task, encode_tags(task, HashingEncoder()), Chosen(weights={"linear": 1.0, "two_tower": 0.5}), 0)
-    assert channels.agreement(5) == 1.0
-    chance = 5 / len(task.cold)
-    for name in ("linear", "two_tower", "merge"):
-        assert judge(channels.ranker(name), task, 5)[:, 0].mean() > 2.5 * chance

@@ -81,9 +81,18 @@ def test_seeds_repeat_what_is_drawn_and_methods_are_those_asked_for(tmp_path: Pa
     assert len(methods["two_tower"]["recall@5_by_seed"]) == 2
     assert methods["two_tower"]["recall@5_spread"] >= 0
     assert "recall@5_by_seed" not in methods["encoder_text"]
-    learned = report["learned"]
-    assert isinstance(learned, list)
-    assert [one["agreement_with_recall_merge"] for one in learned] == [1.0, 1.0]
+    assert report["through_recall"] == {"methods": ["two_tower"], "queries": report["queries"]}
+
+
+def test_a_large_set_is_bounded_where_recall_is_asked(tmp_path: Path) -> None:
+    write_jsonl(community(), tmp_path)
+    report = run(tmp_path, "--methods", "tag_index_raw,random,merge", "--k", "5", "--no-choose", "--served", "9")
+    assert report["through_recall"] == {"methods": ["tag_index_raw", "merge"], "queries": 9}
+    assert report["queries"] != 9
+    methods = report["methods"]
+    assert isinstance(methods, dict)
+    assert list(methods) == ["tag_index_raw", "random", "merge"]
+    assert methods["merge"]["recall@5"] > methods["random"]["recall@5"]
 
 
 def test_table_for_people_and_wrong_usage(tmp_path: Path) -> None:

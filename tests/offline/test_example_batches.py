@@ -79,8 +79,6 @@ def test_towers_train_on_examples_and_what_is_exported_finds_the_taste(
     assert (tmp_path / "run" / "examples" / "targets.bin").stat().st_size > 0
     out = str(tmp_path / "spaces")
     assert CliRunner().invoke(offline, ["towers", "export", str(tmp_path / "run"), "--out", out], catch_exceptions=False).exit_code == 0
-    report = CliRunner().invoke(
-        offline, ["towers", "evaluate", str(examples), out, "--k", "5", "--served", "20", "--json"], catch_exceptions=False
-    )
+    report = CliRunner().invoke(offline, ["towers", "evaluate", str(examples), out, "--k", "5", "--json"], catch_exceptions=False)
     figures = json.loads(report.stdout)["methods"]
     assert all(row["recall@5"] > 2.5 * 5 / 24 for row in figures.values()), figures

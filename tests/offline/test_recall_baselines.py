@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from models.pooling import note_vector, user_vector
 from offline import recall_baselines as baselines
 from offline.recall_task import make_task
 from tests.models.hashing_encoder import HashingEncoder
@@ -49,19 +48,6 @@ def test_bm25_by_its_formula() -> None:
         for text in set(TASK.data.tags[note]) & set(profile):
             want += profile[text] * damp * math.log(1 + (len(TASK.data.notes) - documents(text) + 0.5) / (documents(text) + 0.5))
         assert scores[place] == pytest.approx(want, rel=1e-5)
-
-
-def test_tag_embedding_is_the_serving_channels_pooling() -> None:
-    encoder = HashingEncoder()
-    scores = baselines.tag_embedding(TASK, baselines.encode_tags(TASK, encoder))(TASK.profiles[:3])
-    for query in range(3):
-        mine = profile_tags(query)
-        reader = user_vector(encoder.encode(list(mine)), list(mine.values()))
-        assert reader is not None
-        for place, note in enumerate(TASK.cold):
-            tags = [text for text in TASK.data.tags[note] if text in TEXTS]
-            vector = note_vector(encoder.encode(tags), np.ones(len(tags)), np.arange(1, len(tags) + 1))
-            assert scores[query, place] == pytest.approx(float(reader @ vector), abs=1e-5)
 
 
 def test_cosines_and_popularity_know_topics_or_not() -> None:

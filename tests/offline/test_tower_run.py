@@ -15,14 +15,14 @@ from click.testing import CliRunner
 
 from models.spaces import load_space
 from offline.cli import offline
-from offline.export_spaces import evaluate_spaces, space_ranker
+from offline.export_spaces import evaluate_spaces
 from offline.recall_data import load_dataset
 from offline.recall_task import make_task
 from offline.tower_run import export_run, read_run, resume
 from offline.train_towers import Towers, tower_ranker
 from schemas.errors import BadSetting, MissingPrerequisite
 from tests.models.hashing_encoder import HashingEncoder
-from tests.offline.recall_world import community, write_jsonl
+from tests.offline.recall_world import community, space_ranker, write_jsonl
 
 SPEC = {
     "tower": {"dimension": 24, "hidden": 16, "epochs": 5, "batch": 16, "warm_up": 4, "average": 0.5, "bce": 0.5, "contrastive": 0.5},
@@ -158,10 +158,10 @@ def test_export_serves_as_torch_scores_and_finds_the_planted_taste(dataset: Path
     content, _ = build_content(task, encode_tags(task, HashingEncoder()), manifest.chosen.content)
     towers = Towers(training.reader, training.note, content, task.warm, manifest.own)
     assert np.allclose(space_ranker(task, space)(task.profiles), tower_ranker(towers, task.cold)(task.profiles), atol=1e-5)
-    figures = evaluate_spaces(task, tmp_path / "spaces", HashingEncoder(), 5)
+    figures = evaluate_spaces(task, tmp_path / "spaces", HashingEncoder(), 5, range(task.profiles.shape[0]), say=lambda line: None)
     assert all(row["recall@5"] > 2.5 * 5 / len(task.cold) for row in figures.values())
     report = CliRunner().invoke(
-        offline, ["towers", "evaluate", str(dataset), str(tmp_path / "spaces"), "--k", "5", "--served", "20", "--json"]
+        offline, ["towers", "evaluate", str(dataset), str(tmp_path / "spaces"), "--k", "5", "--served", "all", "--json"]
     )
     assert json.loads(report.stdout)["methods"] == figures
     assert set(json.loads((tmp_path / "spaces" / "merge.json").read_text())["weights"]) == {"linear", "two_tower", "tag_index_idf"}

@@ -23,7 +23,7 @@ SMALL = TowerSpec(dimension=24, hidden=16, epochs=6, batch=16, warm_up=4, averag
 @pytest.fixture(scope="module")
 def linear() -> Linear:
     task = make_task(community(), "random")
-    content, _ = build_content(task, encode_tags(task, HashingEncoder()), ContentSpec(buckets=4))
+    content, _ = build_content(task, encode_tags(task, HashingEncoder()), ContentSpec(buckets=4, shared=0))
     return fit_linear(task, content, LinearSpec(rank=16))
 
 

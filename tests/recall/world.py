@@ -8,9 +8,9 @@ import numpy as np
 from consumers.update_profiles import UpdateProfiles
 from models.pooling import note_vector
 from models.roles import Space
+from recall.memory_notes import MemoryNotes
 from recall.note_index import MemoryNoteIndex
 from recall.note_tags import StoredNoteTags
-from recall.notes import MemoryNotes
 from recall.profiles import MemoryProfiles
 from recall.query import Query, Recalled, RecallStores, recall
 from schemas.codec import encode
