@@ -40,12 +40,15 @@ class Edit(Struct, frozen=True):
     fps: int = FPS
 
     def scene_at(self, position_ms: int) -> int | None:
-        """The scene shown at a time; None inside a transition and on a flash."""
+        """The scene shown at a time; None on a flash and in the middle of a transition, where neither scene has three quarters."""
         number = round(position_ms * self.fps / 1000)
-        for shot in self.shots:
+        for place, shot in enumerate(self.shots):
             if number < shot.frames:
-                inside = shot.enter != "cut" and number < TRANSITION
-                return None if inside or 0 <= number - shot.flash_at < 2 and shot.flash_at >= 0 else shot.scene
+                if shot.flash_at >= 0 and 0 <= number - shot.flash_at < 2:
+                    return None
+                if place == 0 or shot.enter == "cut" or number >= 0.75 * TRANSITION:
+                    return shot.scene
+                return self.shots[place - 1].scene if number < 0.25 * TRANSITION else None
             number -= shot.frames
         return None
 
@@ -127,7 +130,7 @@ def cases(seed: int) -> list[Edit]:
     def shots(many: list[int], change: Callable[[Shot], Shot] = lambda shot: shot) -> list[Shot]:
         return [change(Shot(number, length)) for number, length in enumerate(many)]
 
-    uneven = lengths(3, 0.8, 1.4) + [FPS * 20] + lengths(4, 0.8, 1.4)
+    uneven = [*lengths(3, 0.8, 1.4), FPS * 20, *lengths(4, 0.8, 1.4)]
     short = [length for pair in zip(lengths(4, 2.0, 3.5), lengths(4, 0.24, 0.4), strict=True) for length in pair]
     talk = [0, 1] * 6 + [2] + [0, 1] * 3 + [3, 4, 0, 5]
     return [
@@ -144,9 +147,9 @@ def cases(seed: int) -> list[Edit]:
     ]
 
 
-def long_case(seed: int, frames: int = 6000) -> Edit:
-    """Many shots of very different length at 5 frames a second (20 minutes by default): more frames than a small budget decodes."""
+def long_case(seed: int, frames: int = 3000, fps: int = 5) -> Edit:
+    """Forty shots of very different length at a low frame rate (ten minutes by default): more frames than a small budget decodes."""
     rng = np.random.default_rng([seed, 1])
     weights = rng.exponential(1.0, 40) + 0.15
     lengths = np.maximum((weights / weights.sum() * frames).astype(int), 10)
-    return Edit("a long file, a fifth of it decoded", [Shot(number, int(length)) for number, length in enumerate(lengths)], 16, fps=5)
+    return Edit("a long file, a fifth of it decoded", [Shot(number, int(length)) for number, length in enumerate(lengths)], 16, fps=fps)

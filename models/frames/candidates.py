@@ -9,7 +9,7 @@ from models.frames.shots import Take
 
 REPEAT = 0.35
 TIME_WEIGHT = 0.35
-SHORT_MS = 400
+MOTION_MS = 700
 
 
 class Candidates:
@@ -35,24 +35,24 @@ class Candidates:
             self._drop()
 
     def choose(self, count: int) -> list[Take]:
-        """At most ``count`` takes in order of time: the longest first, then always the one that differs most from those chosen, in looks
-        and, with less weight, in time; takes too short to be anything but a passage between two others count half."""
+        """At most ``count`` takes in order of time. Each shot's longest take comes first, then the others; among either, always the one
+        that differs most from those chosen, in looks and, with less weight, in time."""
         if not self.takes:
             return []
         size = len(self.takes)
-        lengths = np.array([take.length_ms for take in self.takes], np.float32)
         at = np.array([take.position_ms for take in self.takes], np.float32)
         spread = max(float(at.max() - at.min()) / count, 1.0)
-        looks = np.minimum(self._apart[:size, :size], 1.0)
-        worth = looks + TIME_WEIGHT * np.minimum(np.abs(at[:, None] - at[None]) / spread, 1.0)
-        worth *= np.where(_passages(self.takes), 0.5, 1.0)[:, None]
-        chosen = [int(lengths.argmax())]
-        nearest = worth[:, chosen[0]].copy()
-        while len(chosen) < min(count, size):
-            nearest[chosen] = -1.0
-            best = int(nearest.argmax())
-            chosen.append(best)
-            nearest = np.minimum(nearest, worth[:, best])
+        apart = np.minimum(self._apart[:size, :size], 1.0) + TIME_WEIGHT * np.minimum(np.abs(at[:, None] - at[None]) / spread, 1.0)
+        leading = _leading(self.takes)
+        chosen = [max(leading, key=lambda index: self.takes[index].length_ms)]
+        nearest = apart[:, chosen[0]].copy()
+        for group in (leading, range(size)):
+            left = [index for index in group if index not in chosen]
+            while left and len(chosen) < count:
+                best = max(left, key=lambda index: float(nearest[index]))
+                left.remove(best)
+                chosen.append(best)
+                nearest = np.minimum(nearest, apart[:, best])
         return sorted((self.takes[index] for index in chosen), key=lambda take: take.position_ms)
 
     def _distances(self, take: Take) -> NDArray[np.float32]:
@@ -64,9 +64,10 @@ class Candidates:
         """The earlier take stands for both; it takes the later one's picture where that is clearly sharper."""
         kept.end_ms = max(kept.end_ms, kept.end_ms + again.length_ms)
         kept.scanned += again.scanned
-        if again.look.sharpness > 1.5 * kept.look.sharpness:
+        shown = kept.passage and not again.passage
+        if shown or (again.look.sharpness > 1.5 * kept.look.sharpness and not again.passage):
             kept.image = shrink(again.image, self._frame_pixels)
-            kept.position_ms, kept.shot = again.position_ms, again.shot
+            kept.position_ms, kept.shot, kept.passage = again.position_ms, again.shot, again.passage
 
     def _drop(self) -> None:
         """Of the two takes most alike, near in time before far, the shorter one."""
@@ -82,10 +83,18 @@ class Candidates:
         self._apart[: size - 1, : size - 1] = self._apart[np.ix_(left, left)]
 
 
-def _passages(takes: list[Take]) -> list[bool]:
-    """Which takes are the middle of a transition: short, and of the same shot as a neighbour."""
-    shots = [take.shot for take in takes]
-    return [take.length_ms < SHORT_MS and shots.count(take.shot) > 1 for take in takes]
+def _leading(takes: list[Take]) -> list[int]:
+    """The longest take of each shot. A shot of nothing but passages is one only if it lasts: then it is motion, else a transition."""
+    shots: dict[int, list[int]] = {}
+    for index, take in enumerate(takes):
+        shots.setdefault(take.shot, []).append(index)
+    best = []
+    for members in shots.values():
+        shown = [index for index in members if not takes[index].passage]
+        lasts = max(takes[index].end_ms for index in members) - min(takes[index].start_ms for index in members)
+        if shown or lasts >= MOTION_MS:
+            best.append(max(shown or members, key=lambda index: takes[index].length_ms))
+    return best or list(range(len(takes)))
 
 
 def shrink(image: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:

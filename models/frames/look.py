@@ -65,4 +65,4 @@ def distance(look: Look, thumbs: NDArray[np.float32], bits: NDArray[np.bool_]) -
     """How different ``look`` is from each of some others, in [0, 1]: by colour or by structure, whichever tells more."""
     colour = np.abs(thumbs - look.thumb).mean(axis=1) / COLOUR_SPAN
     structure = (bits != look.bits).sum(axis=1) / HASH_SPAN
-    return np.minimum(np.maximum(colour, structure), 1.0).astype(np.float32)
+    return np.asarray(np.minimum(np.maximum(colour, structure), 1.0), np.float32)

@@ -70,8 +70,7 @@ def plan_runs(index: VideoIndex, spec: FrameSpec) -> list[Run]:
     ends = [*keys[1:], index.packets]
     runs = []
     for key, end in zip(keys, ends, strict=True):
-        start = key + SEEK_BACK + 1 if key else 0
-        start = min(start, index.packets - 1)
+        start = _landing(key)
         runs.append(Run(start, max(1, min(1 + more, end - start)), step))
     return runs
 
@@ -81,7 +80,8 @@ def _limit(index: VideoIndex, spec: FrameSpec) -> int:
 
 
 def _spread(keys: "np.ndarray[tuple[int], np.dtype[np.int64]]", packets: int, count: int) -> list[int]:
-    """``count`` of the key frames, or fewer, each the nearest to one of so many even places."""
+    """``count`` of the key frames, or fewer, each the nearest to one of so many even places; none so late that no seek lands on it."""
+    keys = keys[: max(1, int(np.searchsorted(keys, packets - SEEK_BACK - 1)))]
     places = (np.arange(count) + 0.5) * packets / count
     right = np.clip(np.searchsorted(keys, places), 1, max(len(keys) - 1, 1))
     left = right - 1
@@ -140,7 +140,12 @@ def plan_fixed(index: VideoIndex, budget: int, spec: FrameSpec) -> list[Run]:
     if sum(min(step, index.cost(place)) for step, place in zip(steps, places, strict=True)) <= limit:
         return [Run(place, 1, 1) for place in places]
     keys = _spread(index.keys, index.packets, min(count, max(1, limit // SEEK_COST)))
-    return [Run(min(key + SEEK_BACK + 1, index.packets - 1), 1, 1) for key in keys]
+    return [Run(_landing(key), 1, 1) for key in keys]
+
+
+def _landing(key: int) -> int:
+    """The frame that is cheapest to reach by way of a key frame."""
+    return key + SEEK_BACK + 1 if key else 0
 
 
 def _frame(image: Image, position_ms: int, shot: int) -> Frame:

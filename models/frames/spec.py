@@ -36,8 +36,8 @@ class FrameSpec(Struct, frozen=True, kw_only=True):
 
 
 class Frame(Struct, frozen=True):
-    """One frame. ``image``: RGB, uint8, (height, width, 3). ``shot`` counts hard boundaries before it, from 0; a gradual transition does
-    not raise it, and between places far apart in a long video a boundary is assumed where the picture differs."""
+    """One frame. ``image``: RGB, uint8, (height, width, 3). ``shot`` counts the boundaries found before it, from 0; between places far
+    apart in a long video a boundary is assumed where the picture differs. With ``fixed`` it is 0."""
 
     image: "NDArray[np.uint8]"
     position_ms: int

@@ -168,7 +168,14 @@ def _check_magic(path: Path) -> None:
 
 
 def _opened(path: Path, options: list[int]) -> Any:
-    limits = [cv2.CAP_PROP_N_THREADS, THREADS, cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, READ_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
+    limits = [
+        cv2.CAP_PROP_N_THREADS,
+        THREADS,
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+        READ_TIMEOUT_MS,
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+        READ_TIMEOUT_MS,
+    ]
     try:
         capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, [*limits, *options])
     except cv2.error as error:
