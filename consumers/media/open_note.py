@@ -38,6 +38,7 @@ class _Opening:
         self._decoder = decoder
         self._end = time.monotonic() + fetcher.limits.note_timeout_s
         self._missing: list[Missing] = []
+        self._next_image = 0
 
     def run(self) -> Media:
         """Videos first: only then is known how many images there is room for."""
@@ -49,7 +50,7 @@ class _Opening:
         frames = self._frames(videos, budget - len(images))
         room = budget - len(images) - len(frames)
         if room and videos:
-            images += self._images(room, after=images[-1].index + 1 if images else own)
+            images += self._images(room)
         order: list[Field] = ["images", "videos", "audios"]
         missing = sorted(self._missing, key=lambda item: (order.index(item.field), item.index))
         return Media(images, frames, audios, videos, missing)
@@ -61,13 +62,14 @@ class _Opening:
             self._lack(field, index, Refused("too_many", f"only the first {most} are taken"))
         return [NoteFile(index, fetched.path) for index, fetched in found]
 
-    def _images(self, count: int, after: int = 0) -> list[NoteImage]:
-        """``count`` images from place ``after`` on; refused ones are made up for by later ones, within so many tries."""
+    def _images(self, count: int) -> list[NoteImage]:
+        """The next ``count`` images; refused ones are made up for by later ones, within so many tries."""
         taken: list[NoteImage] = []
-        last = min(len(self._note.images), after + TRIES_PER_IMAGE * count)
-        while len(taken) < count and after < last:
-            wave = list(enumerate(self._note.images))[after : min(after + count - len(taken), last)]
-            after += len(wave)
+        last = min(len(self._note.images), self._next_image + TRIES_PER_IMAGE * count)
+        while len(taken) < count and self._next_image < last:
+            end = min(self._next_image + count - len(taken), last)
+            wave = list(enumerate(self._note.images))[self._next_image : end]
+            self._next_image = end
             for index, fetched in self._fetch("images", wave):
                 try:
                     taken.append(NoteImage(index, self._decoder.image(fetched.path)))

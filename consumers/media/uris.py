@@ -90,7 +90,7 @@ def _web(parts: SplitResult, port: int | None) -> WebUri:
     host = (parts.hostname or "").rstrip(".")
     if ":" in host:
         try:
-            host = str(IPv6Address(host))
+            host = str(IPv6Address(host.replace("%", "no scope ")))
         except ValueError:
             raise Refusal("bad_uri", "a URL whose host is no IPv6 address") from None
     else:
