@@ -110,6 +110,7 @@ def _shots(video: Video, budget: int, spec: FrameSpec) -> Sampled:
         candidates.add(last)
     if not candidates.takes:
         raise InvalidMedia(cut or "no frame of it can be decoded")
+    cut = cut or _damage(scanned, sum(-(-run.length // run.step) for run in runs), spec)
     frames = [_frame(take.image, take.position_ms, take.shot) for take in candidates.choose(budget)]
     return _sampled(video, frames, scanned, cut or _cut(video.index, runs))
 
@@ -126,6 +127,7 @@ def _fixed(video: Video, budget: int, spec: FrameSpec) -> Sampled:
         cut = f"{len(frames)} of {len(runs)} frames within {spec.max_seconds:g} s"
     if not frames:
         raise InvalidMedia(cut or "no frame of it can be decoded")
+    cut = cut or _damage(len(frames), len(runs), spec)
     return _sampled(video, frames, len(frames), cut or _cut(video.index, runs))
 
 
@@ -154,6 +156,20 @@ def _frame(image: Image, position_ms: int, shot: int) -> Frame:
 
 def _sampled(video: Video, frames: list[Frame], scanned: int, cut: str) -> Sampled:
     return Sampled(frames=frames, duration_ms=video.index.duration_ms, decoded=video.decoded, scanned=scanned, cut=cut)
+
+
+def _damage(found: int, planned: int, spec: FrameSpec) -> str:
+    """Frames whose packets are there but do not decode, where they are more than a tenth.
+
+    Raises:
+        InvalidMedia: unless ``spec.partial``.
+    """
+    if found >= 0.9 * planned - 2:
+        return ""
+    words = f"damaged: {found} of {planned} frames decode"
+    if not spec.partial:
+        raise InvalidMedia(words)
+    return words
 
 
 def _cut(index: VideoIndex, runs: list[Run]) -> str:

@@ -161,6 +161,21 @@ def test_a_truncated_file_is_refused_or_taken_in_part(clip, tmp_path):
     assert sampled.frames and sampled.cut.startswith("truncated")
 
 
+def test_frames_that_do_not_decode_are_told_from_a_whole_file(tmp_path):
+    """Motion JPEG: every packet of the second half keeps its place and loses its picture."""
+    path = write(Edit("clip", [Shot(0, 30), Shot(1, 30)]), 6, tmp_path / "clip.avi")
+    data = bytearray(path.read_bytes())
+    half, at = len(data) // 2, 0
+    while (at := data.find(b"\xff\xd8\xff", at + 1)) >= 0:
+        if at > half:
+            data[at : at + 800] = bytes(800)
+    path.write_bytes(bytes(data))
+    with pytest.raises(InvalidMedia, match="damaged: "):
+        sample_frames(path, 4)
+    sampled = sample_frames(path, 4, FrameSpec(partial=True))
+    assert sampled.cut.startswith("damaged: ") and 1 <= len(sampled.frames) <= 2
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.lists(st.tuples(st.floats(0.0, 1.0), st.integers(0, 255)), min_size=1, max_size=40), keep=st.floats(0.05, 1.0))
 def test_damaged_bytes_give_frames_or_a_clear_error(clip, tmp_path, at, keep):
