@@ -118,9 +118,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         "shots"
     )
     media_decode_frames: Annotated[Positive, _doc("frames decoded of one video at most, however long it is")] = 3000
-    media_decode_s: Annotated[float, Meta(gt=0), _doc("safety valve on decoding one medium, seconds; binding it is said in degraded")] = (
-        60.0
-    )
+    media_decode_s: Annotated[
+        float, Meta(gt=0), _doc("safety valve on decoding the media of one note, seconds; degraded says when it closed")
+    ] = 60.0
     fresh_hours: Annotated[float, Meta(gt=0), _doc("age up to which a note lives in the fresh-notes collection, hours")] = 48.0
 
     @property

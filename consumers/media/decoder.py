@@ -29,7 +29,8 @@ QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_LOG_LEVEL": "SILENT", "OPENCV_F
 
 
 class Decoder:
-    """One child process, started with the first file, replaced when it dies or takes longer than the limits plus ``GRACE_S``."""
+    """One child process, started with the first file, replaced when it dies or takes ``GRACE_S`` longer than it may. Safe for several
+    threads, which take turns."""
 
     def __init__(self, limits: MediaLimits) -> None:
         self._limits = limits
@@ -47,25 +48,33 @@ class Decoder:
         with self._lock:
             self._end()
 
-    def image(self, path: Path) -> "NDArray[np.uint8]":
-        """A still image, RGB, (height, width, 3), at most ``image_pixels``.
+    def image(self, path: Path, within_s: float | None = None) -> "NDArray[np.uint8]":
+        """A still image, RGB, (height, width, 3), at most ``image_pixels``; ``within_s`` seconds, at most those of the limits.
 
         Raises:
             Refusal: ``pixels``, ``undecodable``, ``decode_timeout``, ``decoder_crashed``.
         """
         ask = Ask(path=str(path), max_pixels=self._limits.max_pixels, out_pixels=self._limits.image_pixels)
-        return _array(self._ask(ask).images[0])
+        return _array(self._ask(ask, self._within(within_s)).images[0])
 
-    def frames(self, path: Path, budget: int) -> tuple[list[Frame], str]:
+    def frames(self, path: Path, budget: int, within_s: float | None = None) -> tuple[list[Frame], str]:
         """At most ``budget`` frames of a video, and what had to be cut (``Sampled.cut``).
 
         Raises:
             Refusal: as ``image``, and ``duration``, ``frames``.
         """
-        found = self._ask(Ask(path=str(path), budget=budget, spec=self._limits.frames))
+        within = self._within(within_s)
+        spec = msgspec.structs.replace(self._limits.frames, max_seconds=within)
+        found = self._ask(Ask(path=str(path), budget=budget, spec=spec), within)
         return [Frame(_array(item), item.position_ms, item.shot) for item in found.images], found.cut
 
-    def _ask(self, ask: Ask) -> Answer:
+    def _within(self, within_s: float | None) -> float:
+        within = self._limits.decode_s if within_s is None else min(within_s, self._limits.decode_s)
+        if within <= 0:
+            raise Refusal("decode_timeout", f"the note's media were not decoded within {self._limits.decode_s:g} s")
+        return within
+
+    def _ask(self, ask: Ask, within_s: float) -> Answer:
         with self._lock:
             child, connection = self._child or self._start()
             late = threading.Event()
@@ -74,7 +83,7 @@ class Decoder:
                 late.set()
                 child.kill()
 
-            timer = threading.Timer(self._limits.decode_s + GRACE_S, kill)
+            timer = threading.Timer(within_s + GRACE_S, kill)
             timer.daemon = True
             timer.start()
             try:
@@ -83,7 +92,7 @@ class Decoder:
             except (EOFError, OSError, msgspec.DecodeError):
                 self._end()
                 if late.is_set():
-                    raise Refusal("decode_timeout", f"not decoded within {self._limits.decode_s:g} s") from None
+                    raise Refusal("decode_timeout", f"not decoded within {within_s + GRACE_S:.0f} s") from None
                 raise Refusal("decoder_crashed", "the decoder died of it") from None
             finally:
                 timer.cancel()

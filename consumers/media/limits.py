@@ -66,7 +66,6 @@ def limits_of(settings: Settings) -> MediaLimits:
         frames=FrameSpec(
             strategy=settings.media_sampler,
             max_decoded=settings.media_decode_frames,
-            max_seconds=settings.media_decode_s,
             max_duration_s=settings.media_max_duration_s,
             max_frames=settings.media_max_frames,
             max_frame_pixels=settings.media_max_pixels,

@@ -1,7 +1,8 @@
 """A note's media as a tagger takes them: images, frames within one shared budget, voice files, and what is missing by name."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from consumers.media.decoder import Decoder
 from consumers.media.fetch import Fetcher
@@ -9,13 +10,14 @@ from consumers.media.results import Fetched, Field, Media, Missing, NoteFile, No
 from models.media_kind import MediaKind
 from schemas.events import NoteEvent
 
+Clock = Callable[[], float]
 MOST_VIDEOS = 4
 MOST_AUDIOS = 4
 TRIES_PER_IMAGE = 2
 KINDS: dict[Field, tuple[MediaKind, ...]] = {"images": ("image",), "videos": ("video",), "audios": ("audio", "video")}
 
 
-def open_media(note: NoteEvent, fetcher: Fetcher, decoder: Decoder) -> Media:
+def open_media(note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock = time.monotonic) -> Media:
     """Fetches and decodes a note's media; never raises for what is in the note.
 
     The image budget is shared: while there are videos, the note's own images take at most half of it, and what one side leaves the other
@@ -25,18 +27,21 @@ def open_media(note: NoteEvent, fetcher: Fetcher, decoder: Decoder) -> Media:
         note: its URIs are not trusted.
         fetcher: of this batch; paths in the answer last until it closes.
         decoder: may be shared by batches.
+        clock: seconds, for the note's time limits on fetching and on decoding.
     """
-    return _Opening(note, fetcher, decoder).run()
+    return _Opening(note, fetcher, decoder, clock).run()
 
 
 class _Opening:
     """One note on its way."""
 
-    def __init__(self, note: NoteEvent, fetcher: Fetcher, decoder: Decoder) -> None:
+    def __init__(self, note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock) -> None:
         self._note = note
         self._fetcher = fetcher
         self._decoder = decoder
-        self._end = time.monotonic() + fetcher.limits.note_timeout_s
+        self._clock = clock
+        self._end = clock() + fetcher.limits.note_timeout_s
+        self._decode_left = fetcher.limits.decode_s
         self._missing: list[Missing] = []
         self._next_image = 0
 
@@ -72,7 +77,8 @@ class _Opening:
             self._next_image = end
             for index, fetched in self._fetch("images", wave):
                 try:
-                    taken.append(NoteImage(index, self._decoder.image(fetched.path)))
+                    with self._decoding():
+                        taken.append(NoteImage(index, self._decoder.image(fetched.path, self._decode_left)))
                 except Refusal as refusal:
                     self._lack("images", index, refusal.refused)
                 finally:
@@ -87,7 +93,8 @@ class _Opening:
             if share < 1:
                 continue
             try:
-                found, cut = self._decoder.frames(video.path, share)
+                with self._decoding():
+                    found, cut = self._decoder.frames(video.path, share, self._decode_left)
             except Refusal as refusal:
                 self._lack("videos", video.index, refusal.refused)
                 continue
@@ -96,8 +103,17 @@ class _Opening:
                 self._missing.append(Missing("videos", video.index, "cut", cut, False))
         return frames
 
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
+        """Takes the time that decoding needs off what the note has."""
+        started = self._clock()
+        try:
+            yield
+        finally:
+            self._decode_left -= self._clock() - started
+
     def _fetch(self, field: Field, wanted: list[tuple[int, str]]) -> list[tuple[int, Fetched]]:
-        found = self._fetcher.fetch_all([uri for _, uri in wanted], max(self._end - time.monotonic(), 0.0))
+        found = self._fetcher.fetch_all([uri for _, uri in wanted], max(self._end - self._clock(), 0.0))
         kept = []
         for (index, uri), answer in zip(wanted, found, strict=True):
             if isinstance(answer, Refused):

@@ -140,6 +140,15 @@ def test_a_note_without_time_left_is_tagged_without_its_media(root, limits, deco
     assert {item.reason for item in found.missing} == {"refused, timeout"} and found.may_recover and not found.images
 
 
+def test_a_note_has_one_time_for_decoding_all_its_media(root, limits, decoder):
+    """The clock goes on by ten seconds at each look, so the second picture comes when the time is over."""
+    ticks = iter(range(0, 1000, 10))
+    with Fetcher(msgspec.structs.replace(limits, decode_s=9.0)) as fetcher:
+        found = open_media(note_of(root, images="0.png 1.png"), fetcher, decoder, clock=lambda: next(ticks))
+    assert [item.index for item in found.images] == [0]
+    assert [(item.index, item.reason) for item in found.missing] == [(1, "refused, decode_timeout")]
+
+
 def test_the_same_note_gives_the_same(root, limits, decoder):
     one, other = (opened(root, limits, decoder, images="0.png bomb.png", videos="clip.avi") for _ in range(2))
     assert [item.frame.position_ms for item in one.frames] == [item.frame.position_ms for item in other.frames]
