@@ -1,23 +1,35 @@
 """Fetched files on disk: one temporary directory per batch, bounded in size, gone afterwards."""
 
+import fcntl
+import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from consumers.media.results import Fetched, Refusal
 from models.media_kind import HEAD_BYTES, MediaKind, sniff
 
+PREFIX, MARK = "tagstream-media-", "in-use"
 Fill = Callable[[Callable[[bytes], None]], None]
 
 
 class MediaStore:
-    """At most ``room`` bytes; files that nobody holds any more are dropped first come, first gone. Safe for several threads."""
+    """At most ``room`` bytes; files that nobody holds any more are dropped first come, first gone. Safe for several threads.
+
+    The directory is locked while in use; one that a killed process left behind is deleted by the next store.
+    """
 
     def __init__(self, room: int, max_bytes: int) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="tagstream-media-"))
+        sweep(Path(tempfile.gettempdir()))
+        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+        unlocked = self.directory / "new"
+        self._mark = unlocked.open("w")
+        fcntl.flock(self._mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unlocked.rename(self.directory / MARK)
         self._room = room
         self._max_bytes = max_bytes
         self._used = 0
@@ -29,6 +41,7 @@ class MediaStore:
     def close(self) -> None:
         """Deletes all files."""
         shutil.rmtree(self.directory, ignore_errors=True)
+        self._mark.close()
 
     def get(self, uri: str) -> Fetched | None:
         """A file that is here already, and is now held."""
@@ -77,6 +90,15 @@ class MediaStore:
             if size > 0 and self._used + size > self._room:
                 raise Refusal("cache_full", "the files of this batch take all the room there is")
             self._used += size
+
+
+def sweep(parent: Path) -> None:
+    """Deletes this user's media directories that no process holds the lock of."""
+    for mark in parent.glob(f"{PREFIX}*/{MARK}"):
+        with suppress(OSError), mark.open() as file:
+            if mark.parent.lstat().st_uid == os.getuid():
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 class _Sink:

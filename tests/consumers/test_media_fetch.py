@@ -5,10 +5,12 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address, ip_network
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 import msgspec
@@ -20,6 +22,7 @@ from consumers.media.addresses import is_allowed
 from consumers.media.fetch import Fetcher
 from consumers.media.limits import HostRule, MediaLimits, limits_of
 from consumers.media.results import REASONS, RECOVERABLE, Fetched, Refusal, Refused
+from consumers.media.store import MARK
 from consumers.media.uris import FileUri, WebUri, parse
 from schemas.errors import BadSetting
 from schemas.settings import Settings
@@ -46,7 +49,7 @@ def web(server):
 def ask(limits, uri):
     with Fetcher(limits) as fetcher:
         answer = fetcher.fetch(uri)
-        left = list(fetcher._store.directory.iterdir())
+        left = [path for path in fetcher._store.directory.iterdir() if path.name != MARK]
         assert len(left) == isinstance(answer, Fetched), "a refused medium leaves no file"
         if isinstance(answer, Fetched):
             assert answer.path.stat().st_size == answer.bytes
@@ -326,6 +329,24 @@ def test_room_is_made_of_files_nobody_holds(root):
         (root / "d.png").write_bytes(png())
         assert isinstance(fetcher.fetch(f"file://{root}/d.png"), Fetched)
         assert not first.path.exists() and second.path.exists()
+
+
+def test_files_that_a_killed_process_left_behind_are_deleted_by_the_next(tmp_path, monkeypatch):
+    """And those of a live one are not."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = "from consumers.media.store import MediaStore; s = MediaStore(9, 9); print(s.directory, flush=True); input()"
+    killed = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(tmp_path)}
+    )
+    left = Path(killed.stdout.readline().decode().strip())
+    with Fetcher(MediaLimits()):
+        assert left.exists()
+    killed.kill()
+    killed.communicate()
+    assert left.exists()
+    with Fetcher(MediaLimits()) as fetcher:
+        assert not left.exists() and fetcher._store.directory.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_time_left_is_a_timeout_and_is_not_remembered(root):
