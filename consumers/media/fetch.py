@@ -65,10 +65,15 @@ class Fetcher:
             deadline.close()
 
     def fetch_all(self, uris: Sequence[str], within_s: float) -> list[Fetched | Refused]:
-        """Several at a time, answers in order; the same URI twice is fetched once."""
+        """Several at a time, answers in order; the same URI twice is fetched once and held twice."""
         distinct = list(dict.fromkeys(uris))
         end = time.monotonic() + within_s
         found = dict(zip(distinct, self._pool.map(lambda uri: self.fetch(uri, end - time.monotonic()), distinct), strict=True))
+        for uri in uris:
+            if uri in distinct:
+                distinct.remove(uri)
+            else:
+                self._store.get(uri)
         return [found[uri] for uri in uris]
 
     def release(self, uri: str) -> None:

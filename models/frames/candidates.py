@@ -62,7 +62,7 @@ class Candidates:
 
     def _repeat(self, kept: Take, again: Take) -> None:
         """The earlier take stands for both; it takes the later one's picture where that is clearly sharper."""
-        kept.end_ms = max(kept.end_ms, kept.end_ms + again.length_ms)
+        kept.end_ms += again.length_ms
         kept.scanned += again.scanned
         shown = kept.passage and not again.passage
         if shown or (again.look.sharpness > 1.5 * kept.look.sharpness and not again.passage):

@@ -312,6 +312,7 @@ def test_a_uri_is_fetched_once_in_a_batch(server, web):
         before = len(server.hits)
         one, other = fetcher.fetch_all([server.url + "/png?once"] * 2, 20.0)
         assert one == other == fetcher.fetch(server.url + "/png?once")
+        assert fetcher._store._held == {server.url + "/png?once": 3}
         assert len(server.hits) == before + 1
         assert fetcher.fetch(server.url + "/text") == fetcher.fetch(server.url + "/text")
         assert len(server.hits) == before + 2
