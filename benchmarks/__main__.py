@@ -24,6 +24,7 @@ BENCHMARKS = (
     "memory",
     "recall_latency",
     "tower_training",
+    "frames",
 )
 _CHILD = (
     "import importlib, msgspec, pathlib, sys\n"

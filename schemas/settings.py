@@ -114,6 +114,34 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 600.0
     canary_interval_s: Annotated[NotNegative, _doc("time from one canary note to the next, seconds; 0 = off")] = 60.0
     canary_late_s: Annotated[float, Meta(gt=0), _doc("time after which a canary that recall does not find is late, seconds")] = 10.0
+    media_roots: Annotated[str, _doc("directories that file:// media may lie in, by absolute path, separated by a colon; empty = none")] = (
+        ""
+    )
+    media_hosts: Annotated[
+        str, _doc("hosts that http(s):// media may come from: cdn.example.org,*.example.org,host:port; * = any public one; empty = none")
+    ] = ""
+    media_networks: Annotated[
+        str, _doc("networks besides public addresses that those hosts may lie in, as 10.1.0.0/16; 127.0.0.0/8,::1/128 for development")
+    ] = ""
+    media_buckets: Annotated[str, _doc("buckets that s3:// media may come from (needs the extra s3); empty = none")] = ""
+    media_images: Annotated[Positive, _doc("images a note's tagger sees: its own and its videos' frames together")] = 8
+    media_max_bytes: Annotated[Positive, _doc("largest medium that is fetched, bytes")] = 200_000_000
+    media_max_pixels: Annotated[Positive, _doc("largest image, and frame of a video, that is decoded, pixels")] = 50_000_000
+    media_max_duration_s: Annotated[float, Meta(gt=0), _doc("longest video that is sampled, seconds")] = 14_400.0
+    media_max_frames: Annotated[Positive, _doc("frames of the longest video that is sampled")] = 1_000_000
+    media_timeout_s: Annotated[float, Meta(gt=0), _doc("whole time that fetching one medium may take, seconds")] = 20.0
+    media_note_timeout_s: Annotated[float, Meta(gt=0), _doc("whole time that fetching all media of one note may take, seconds")] = 60.0
+    media_max_redirects: Annotated[int, Meta(ge=0, le=20), _doc("redirects that are followed, each checked like the first URL")] = 3
+    media_cache_bytes: Annotated[Positive, _doc("room for the fetched files of one batch, bytes; they are deleted after it")] = (
+        2_000_000_000
+    )
+    media_sampler: Annotated[Literal["shots", "fixed"], _doc("frames of a video: one per shot, or at a fixed rate as in the paper")] = (
+        "shots"
+    )
+    media_decode_frames: Annotated[Positive, _doc("frames decoded of one video at most, however long it is")] = 3000
+    media_decode_s: Annotated[
+        float, Meta(gt=0), _doc("safety valve on decoding the media of one note, seconds; degraded says when it closed")
+    ] = 60.0
     fresh_hours: Annotated[float, Meta(gt=0), _doc("age up to which a note lives in the fresh-notes collection, hours")] = 48.0
 
     @property

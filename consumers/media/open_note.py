@@ -1,0 +1,129 @@
+"""A note's media as a tagger takes them: images, frames within one shared budget, voice files, and what is missing by name."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from consumers.media.decoder import Decoder
+from consumers.media.fetch import Fetcher
+from consumers.media.results import Fetched, Field, Media, Missing, NoteFile, NoteFrame, NoteImage, Refusal, Refused
+from models.media_kind import MediaKind
+from schemas.events import NoteEvent
+
+Clock = Callable[[], float]
+MOST_VIDEOS = 4
+MOST_AUDIOS = 4
+TRIES_PER_IMAGE = 2
+KINDS: dict[Field, tuple[MediaKind, ...]] = {"images": ("image",), "videos": ("video",), "audios": ("audio", "video")}
+
+
+def open_media(note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock = time.monotonic) -> Media:
+    """Fetches and decodes a note's media; never raises for what is in the note.
+
+    The image budget is shared: while there are videos, the note's own images take at most half of it, and what one side leaves the other
+    may have. An image beyond the budget is not missing; one that was refused is, and the next one takes its place.
+
+    Args:
+        note: its URIs are not trusted.
+        fetcher: of this batch; paths in the answer last until it closes.
+        decoder: may be shared by batches.
+        clock: seconds, for the note's time limits on fetching and on decoding.
+    """
+    return _Opening(note, fetcher, decoder, clock).run()
+
+
+class _Opening:
+    """One note on its way."""
+
+    def __init__(self, note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock) -> None:
+        self._note = note
+        self._fetcher = fetcher
+        self._decoder = decoder
+        self._clock = clock
+        self._end = clock() + fetcher.limits.note_timeout_s
+        self._decode_left = fetcher.limits.decode_s
+        self._missing: list[Missing] = []
+        self._next_image = 0
+
+    def run(self) -> Media:
+        """Videos first: only then is known how many images there is room for."""
+        budget = self._fetcher.limits.images
+        videos = self._files("videos", self._note.videos, MOST_VIDEOS)
+        audios = self._files("audios", self._note.audios, MOST_AUDIOS)
+        own = min(len(self._note.images), budget - budget // 2 if videos else budget)
+        images = self._images(own)
+        frames = self._frames(videos, budget - len(images))
+        room = budget - len(images) - len(frames)
+        if room and videos:
+            images += self._images(room)
+        order: list[Field] = ["images", "videos", "audios"]
+        missing = sorted(self._missing, key=lambda item: (order.index(item.field), item.index))
+        return Media(images, frames, audios, videos, missing)
+
+    def _files(self, field: Field, uris: Sequence[str], most: int) -> list[NoteFile]:
+        """Files that stay until the batch ends."""
+        found = self._fetch(field, list(enumerate(uris[:most])))
+        for index in range(most, len(uris)):
+            self._lack(field, index, Refused("too_many", f"only the first {most} are taken"))
+        return [NoteFile(index, fetched.path) for index, fetched in found]
+
+    def _images(self, count: int) -> list[NoteImage]:
+        """The next ``count`` images; refused ones are made up for by later ones, within so many tries."""
+        taken: list[NoteImage] = []
+        last = min(len(self._note.images), self._next_image + TRIES_PER_IMAGE * count)
+        while len(taken) < count and self._next_image < last:
+            end = min(self._next_image + count - len(taken), last)
+            wave = list(enumerate(self._note.images))[self._next_image : end]
+            self._next_image = end
+            for index, fetched in self._fetch("images", wave):
+                try:
+                    with self._decoding():
+                        taken.append(NoteImage(index, self._decoder.image(fetched.path, self._decode_left)))
+                except Refusal as refusal:
+                    self._lack("images", index, refusal.refused)
+                finally:
+                    self._fetcher.release(self._note.images[index])
+        return taken
+
+    def _frames(self, videos: list[NoteFile], budget: int) -> list[NoteFrame]:
+        """The budget spread over the videos; what one leaves the later ones may have."""
+        frames: list[NoteFrame] = []
+        for place, video in enumerate(videos):
+            share = (budget - len(frames)) // (len(videos) - place)
+            if share < 1:
+                continue
+            try:
+                with self._decoding():
+                    found, cut = self._decoder.frames(video.path, share, self._decode_left)
+            except Refusal as refusal:
+                self._lack("videos", video.index, refusal.refused)
+                continue
+            frames += [NoteFrame(video.index, frame) for frame in found]
+            if cut:
+                self._missing.append(Missing("videos", video.index, "cut", cut, False))
+        return frames
+
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
+        """Takes the time that decoding needs off what the note has."""
+        started = self._clock()
+        try:
+            yield
+        finally:
+            self._decode_left -= self._clock() - started
+
+    def _fetch(self, field: Field, wanted: list[tuple[int, str]]) -> list[tuple[int, Fetched]]:
+        found = self._fetcher.fetch_all([uri for _, uri in wanted], max(self._end - self._clock(), 0.0))
+        kept = []
+        for (index, uri), answer in zip(wanted, found, strict=True):
+            if isinstance(answer, Refused):
+                self._lack(field, index, answer)
+            elif answer.kind not in KINDS[field]:
+                self._fetcher.release(uri)
+                self._lack(field, index, Refused("wrong_kind", f"by its content it is of kind {answer.kind}"))
+            else:
+                kept.append((index, answer))
+        return kept
+
+    def _lack(self, field: Field, index: int, refused: Refused) -> None:
+        self._missing.append(Missing(field, index, f"refused, {refused.reason}", refused.detail, refused.may_recover))
