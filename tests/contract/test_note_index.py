@@ -112,6 +112,17 @@ def test_an_empty_index_answers_with_nothing(index: NoteIndex) -> None:
     index.drop([DropVector("nobody")])
 
 
+def test_the_vectors_that_are_held_can_be_read(index: NoteIndex, spaces: NoteIndex) -> None:
+    index.upsert([put("v1", 2), put("v2", 3, tilt=0.5)])
+    assert until(lambda: set(index.visible(["v1", "v2"])), {"v1", "v2"}) == {"v1", "v2"}
+    held = index.vectors(["v1", "v2", "nobody"])
+    assert set(held) == {"v1", "v2"}
+    assert np.allclose(held["v2"], axis(3, 0.5)) and held["v1"].shape == (DIMENSION,)
+    assert index.vectors([]) == {} and spaces.vectors(["nobody"], "linear") == {}
+    with pytest.raises(BundleMismatch):
+        index.vectors(["v1"], "no such space")
+
+
 def test_the_nearest_come_first_with_their_inner_product(index: NoteIndex) -> None:
     index.upsert([put("far", 4), put("near", 0), put("next", 0, tilt=0.5)])
     assert until(lambda: len(index.visible(["far", "near", "next"])), 3) == 3

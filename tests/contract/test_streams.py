@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections import Counter
 from contextlib import nullcontext
 
 import pytest
@@ -51,8 +52,8 @@ class MemoryHouse:
     def publisher(self):
         return MemoryPublisher(self.log)
 
-    def source(self, group="g", topic=None):
-        return MemorySource(self.log, topic or self.topic.name, group)
+    def source(self, group="g", topic=None, firsts=None):
+        return MemorySource(self.log, topic or self.topic.name, group, firsts=firsts)
 
 
 class KafkaHouse:
@@ -70,8 +71,8 @@ class KafkaHouse:
     def publisher(self):
         return KafkaPublisher(self.settings)
 
-    def source(self, group="g", topic=None):
-        return KafkaSource(self.settings, topic or self.topic.name, f"{self.settings.namespace}.{group}")
+    def source(self, group="g", topic=None, firsts=None):
+        return KafkaSource(self.settings, topic or self.topic.name, f"{self.settings.namespace}.{group}", firsts=firsts)
 
 
 @pytest.fixture(params=["memory", "kafka"])
@@ -238,10 +239,24 @@ def test_the_end_is_known_and_new_records_take_it_away(house, members, publisher
     source, _ = opened(house, members)
     read(source, 20)
     until_true(source.at_end, source)
+    assert source.ended() == {0, 1, 2}
     assert source.lag() == 0
     send(publisher, house, (b"a", b"v"))
     read(source, 1)
     until_true(source.at_end, source)
+
+
+def test_a_group_that_committed_nothing_begins_where_it_is_told(house, members, publisher):
+    send(publisher, house, *((str(n).encode(), b"v") for n in range(60)))
+    everything, _ = opened(house, members)
+    sizes = Counter(message.partition() for message in read(everything, 60))
+    everything.close()
+    firsts = {partition: count // 2 for partition, count in sizes.items()}
+    source = house.source(group="later", firsts=firsts)
+    members.append(source)
+    source.open(Recorder())
+    found = read(source, 60 - sum(firsts.values()))
+    assert all(message.offset() >= firsts[message.partition()] for message in found)
 
 
 def test_a_second_member_takes_over_a_share_and_gives_it_back(house, members, publisher):
