@@ -1,0 +1,99 @@
+"""What the readers of a simulated community did, in order of time, in bounded memory.
+
+Readers open the app in sessions; a session shows ten different notes of the last two days, and the choice model decides about each. Two channels show
+notes: ``fresh`` draws them evenly (a sample without selection), ``tag_index`` takes those of a larger even draw that match the reader best, with
+some noise. The experiment ``shown_by`` says how often a reader's sessions come by ``tag_index``: ``mostly_fresh`` 3 in 10, ``mostly_tags``
+7 in 10. One like or favorite in fifty is taken back a minute later.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from offline.simulate.choice import choose
+from offline.simulate.draws import Draws, Stream
+from offline.simulate.notes import Community
+from offline.simulate.readers import Facts, Reader, facts_of, reader, shown_to
+from schemas.events import Action, Interaction
+
+SESSION_NOTES = 10
+POOL = 60
+WINDOW_DAYS = 2
+NOTES_KEPT = 20_000
+SESSIONS_EACH = 6
+REGRET = 0.02
+LOOK_MS, REGRET_MS = 900, 60_000
+ARMS = {"mostly_fresh": 0.3, "mostly_tags": 0.7}
+
+
+def interactions(community: Community, notes: int, users: int, sessions_each: float = SESSIONS_EACH) -> Iterator[Interaction]:
+    """Everything that ``users`` readers did with the first ``notes`` notes, ordered by time.
+
+    Args:
+        sessions_each: sessions a reader on average; low numbers have more than high ones. The sessions spread evenly over the time in which
+            the notes are published.
+    """
+
+    @lru_cache(maxsize=NOTES_KEPT)
+    def facts(index: int) -> Facts:
+        return facts_of(community.note(index))
+
+    sessions = round(users * sessions_each)
+    first, last = community.slot_ms(min(notes, SESSION_NOTES)), community.slot_ms(notes)
+    waiting: list[tuple[int, str, Interaction]] = []
+    for number in range(sessions):
+        draws = Draws(community.seed, Stream.SESSION, number)
+        begins = first + int((last - first) * (number + draws.uniform()) / sessions)
+        earliest = first + int((last - first) * number / sessions)
+        while waiting and waiting[0][0] < earliest:
+            yield heapq.heappop(waiting)[2]
+        one = reader(community.seed, draws.skewed(users))
+        for event in _session(community, one, f"sim-s{number}", begins, facts, min(notes, community.published_by(begins)), draws):
+            heapq.heappush(waiting, (event.occurred_at, event.event_id, event))
+    while waiting:
+        yield heapq.heappop(waiting)[2]
+
+
+def arm_of(one: Reader) -> str:
+    """The reader's arm of the experiment ``shown_by``: even numbers one, odd ones the other."""
+    return list(ARMS)[int(one.user_id[-1]) % 2]
+
+
+def _session(
+    community: Community, one: Reader, name: str, begins: int, facts: Callable[[int], Facts], published: int, draws: Draws
+) -> Iterator[Interaction]:
+    """The events of one session."""
+    arm = arm_of(one)
+    channel = "tag_index" if draws.chance(ARMS[arm]) else "fresh"
+    oldest = max(0, published - WINDOW_DAYS * community.notes_a_day)
+    pool = list(dict.fromkeys(oldest + draws.below(published - oldest) for _ in range(POOL))) if published > oldest else []
+    shown = [facts(index) for index in pool]
+    if channel == "tag_index":
+        scored = [(shown_to(one, note, 0), note) for note in shown]
+        shown = [note for _, note in sorted(scored, key=lambda pair: -(pair[0].match + pair[0].category + draws.uniform()))]
+    at = begins
+    for position, note in enumerate(shown[:SESSION_NOTES]):
+        serial = 0
+
+        def event(action: Action, when: int, dwell_ms: int | None = None, note: Facts = note, position: int = position) -> Interaction:
+            nonlocal serial
+            serial += 1
+            return Interaction(
+                event_id=f"{name}-{position}-{serial}", user_id=one.user_id, note_id=note.note_id, action=action, occurred_at=when,
+                channel=channel, experiment={"shown_by": arm}, dwell_ms=dwell_ms, request_id=name,
+            )  # fmt: skip
+
+        at += LOOK_MS
+        yield event("impression", at)
+        choice = choose(shown_to(one, note, position), draws)
+        regrets = draws.chance(REGRET)
+        if not choice.click:
+            continue
+        yield event("click", at + 1)
+        at += choice.dwell_ms
+        yield event("view", at, choice.dwell_ms)
+        for act, undo, did in (("like", "unlike", choice.like), ("favorite", "unfavorite", choice.favorite)):
+            if did:
+                yield event(act, at + 1)  # type: ignore[arg-type]
+                if regrets:
+                    yield event(undo, at + REGRET_MS)  # type: ignore[arg-type]
