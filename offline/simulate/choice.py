@@ -20,7 +20,7 @@ from typing import NamedTuple
 from offline.simulate.draws import Draws
 from schemas.events import Category
 
-BASE, W_MATCH, W_CATEGORY, W_QUALITY, W_UNREAD, W_POSITION = -3.2, 0.9, 1.6, 1.0, 3.0, 0.5
+BASE, W_MATCH, W_CATEGORY, W_QUALITY, W_UNREAD, W_POSITION = -2.6, 0.9, 1.6, 1.0, 3.0, 0.5
 LIKE, LIKE_MATCH, LIKE_QUALITY = -1.8, 0.6, 2.0
 FAVORITE, FAVORITE_MATCH, FAVORITE_QUALITY = -2.6, 0.7, 1.5
 MATCH_MAX = 4.0

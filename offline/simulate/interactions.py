@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from offline.simulate.choice import choose
+from offline.simulate.choice import Choice, choose
 from offline.simulate.draws import Draws, Stream
 from offline.simulate.notes import Community
 from offline.simulate.readers import Facts, Reader, facts_of, reader, shown_to
@@ -73,27 +73,27 @@ def _session(
         shown = [note for _, note in sorted(scored, key=lambda pair: -(pair[0].match + pair[0].category + draws.uniform()))]
     at = begins
     for position, note in enumerate(shown[:SESSION_NOTES]):
-        serial = 0
-
-        def event(action: Action, when: int, dwell_ms: int | None = None, note: Facts = note, position: int = position) -> Interaction:
-            nonlocal serial
-            serial += 1
-            return Interaction(
+        at += LOOK_MS
+        choice, regrets = choose(shown_to(one, note, position), draws), draws.chance(REGRET)
+        for serial, (action, when, dwell_ms) in enumerate(_acts(choice, at, regrets)):
+            yield Interaction(
                 event_id=f"{name}-{position}-{serial}", user_id=one.user_id, note_id=note.note_id, action=action, occurred_at=when,
                 channel=channel, experiment={"shown_by": arm}, dwell_ms=dwell_ms, request_id=name,
             )  # fmt: skip
-
-        at += LOOK_MS
-        yield event("impression", at)
-        choice = choose(shown_to(one, note, position), draws)
-        regrets = draws.chance(REGRET)
-        if not choice.click:
-            continue
-        yield event("click", at + 1)
         at += choice.dwell_ms
-        yield event("view", at, choice.dwell_ms)
-        for act, undo, did in (("like", "unlike", choice.like), ("favorite", "unfavorite", choice.favorite)):
-            if did:
-                yield event(act, at + 1)  # type: ignore[arg-type]
-                if regrets:
-                    yield event(undo, at + REGRET_MS)  # type: ignore[arg-type]
+
+
+def _acts(choice: Choice, at: int, regrets: bool) -> Iterator[tuple[Action, int, int | None]]:
+    """Action, time and dwell of everything that a choice comes to, seen at ``at``."""
+    yield "impression", at, None
+    if not choice.click:
+        return
+    yield "click", at + 1, None
+    done = at + choice.dwell_ms
+    yield "view", done, choice.dwell_ms
+    undone: tuple[tuple[bool, Action, Action], ...] = ((choice.like, "like", "unlike"), (choice.favorite, "favorite", "unfavorite"))
+    for did, act, undo in undone:
+        if did:
+            yield act, done + 1, None
+            if regrets:
+                yield undo, done + REGRET_MS, None
