@@ -1,4 +1,4 @@
-"""What the simulated community talks about: per category the things that can be drawn, the phrases of the handbook, and made-up products."""
+"""What the simulated community talks about: per category what can be drawn, the phrases of the handbook, and made-up products."""
 
 from functools import cache, lru_cache
 from pathlib import Path
@@ -14,7 +14,6 @@ from schemas.events import CATEGORIES, Category
 
 CATALOGUE_FILE = Path(__file__).with_name("catalogue.yaml")
 PRODUCTS = 60
-PRODUCTS_KEPT = 4096
 PLAIN = "plain"
 PLAIN_SHARE = 0.4
 Language = Literal["en", "zh"]
@@ -65,8 +64,8 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Shelf(NamedTuple):
-    """One category. ``items``, ``colours``, ``patterns``: by their name in the drawings; ``phrases``: by dimension; ``card``: dimensions that
-    stand on product cards; ``told``: those told by people."""
+    """One category. ``items``, ``colours``, ``patterns``: by their name in the drawings; ``phrases``: by dimension; ``card``: dimensions
+    that stand on product cards; ``told``: those told by people."""
 
     category: Category
     items: dict[str, Value]
@@ -148,7 +147,7 @@ def _put(form: Form, kind: Kind, words: Words) -> Value:
     return Value(kind, form.dimension, Words(form.en.format(words.en), form.zh.format(words.zh)))
 
 
-@lru_cache(maxsize=PRODUCTS_KEPT)
+@lru_cache(maxsize=PRODUCTS * len(CATEGORIES))
 def product(seed: int, category: Category, number: int) -> Product:
     """One of the ``PRODUCTS`` products of a category."""
     catalogue = load_catalogue()

@@ -99,10 +99,8 @@ def _joins(left: str, right: str) -> bool:
 
 def _title(sayings: Sayings, words: Phrases, language: Language, draws: Draws) -> str:
     head = sayings.headline
-    if sayings.item_in_title:
-        pool = words.title_both if head else words.title_item
-    else:
-        pool = words.title_value if head else words.title_none
+    pools = (words.title_none, words.title_value, words.title_item, words.title_both)
+    pool = pools[2 * sayings.item_in_title + (head is not None)]
     title = draws.choice(pool).format(item=sayings.item.words.of(language), v=head.words.of(language) if head else "")
     return title[0].upper() + title[1:]
 

@@ -1,8 +1,8 @@
 """All chance of the simulated community: a sequence of numbers per (seed, stream, index), the same on every machine and with every numpy.
 
-The numbers are the raw output of Philox 4x64-10 (Salmon et al. 2011), a counter-based generator whose output numpy fixes for good, unlike
-that of its distributions; everything beyond raw output is written here. The sequence of index i is row i of a table, so it does not depend on which
-other indices are asked for.
+The numbers are the raw output of Philox 4x64-10 (Salmon et al. 2011), a counter-based generator. numpy fixes that output for good, unlike
+that of its distributions, so everything beyond it is written here. The sequence of index i is row i of a table and does not depend on
+which other indices are asked for.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-ROWS, WIDTH = 256, 128
-BLOCKS_KEPT = 64
+ROWS, WIDTH = 64, 128
+BLOCKS_KEPT = 128
 SEED_MAX = 2**63 - 1
 T = TypeVar("T")
 

@@ -19,8 +19,7 @@ from schemas.events import CATEGORIES, Category, EvidenceSource, NoteEvent
 START_MS = 1_767_225_600_000
 DAY_MS = 86_400_000
 NOTES_A_DAY = 2000
-AUTHORS = 20_000
-AUTHORS_KEPT = 4096
+AUTHORS = 5000
 LOW_QUALITY = 0.2
 LABEL_MAX = 18
 IMAGE_COUNTS = (0, 1, 1, 1, 2, 2, 2, 3, 3, 3)
@@ -108,7 +107,7 @@ def _note(community: Community, catalogue: Catalogue, index: int) -> SimulatedNo
     return SimulatedNote(event, truth)
 
 
-@lru_cache(maxsize=AUTHORS_KEPT)
+@lru_cache(maxsize=AUTHORS)
 def author(seed: int, number: int) -> Author:
     """One of the ``AUTHORS`` authors."""
     draws = Draws(seed, Stream.AUTHOR, number)
@@ -218,9 +217,7 @@ def _attributes(plan: _Plan, texts: Texts, language: Language) -> list[Attribute
         }
         sources = [source for source in PROMINENCE if told[source]]
         if sources:
-            found.append(
-                Attribute(kind=value.kind, dimension=value.dimension, en=value.words.en, zh=value.words.zh, sources=sources)
-            )
+            found.append(Attribute(kind=value.kind, dimension=value.dimension, en=value.words.en, zh=value.words.zh, sources=sources))
     return sorted(found, key=lambda attribute: PROMINENCE.index(attribute.sources[0]))
 
 

@@ -18,8 +18,8 @@ from schemas.events import Category, EvidenceSource
 class Attribute(Struct, frozen=True, kw_only=True):
     """Something true of a note, in both languages, and everything in the note that tells it.
 
-    ``title``, ``body``, ``product``: the words in the note's language stand there. ``audio``: they are spoken. ``image``, ``video``: an item,
-    colour or pattern is seen, a phrase is printed there, in English and capitals.
+    ``title``, ``body``, ``product``: the words in the note's language stand there. ``audio``: they are spoken. ``image``, ``video``: an
+    item, colour or pattern is seen, a phrase is printed there, in English and capitals.
     """
 
     kind: Kind
