@@ -30,6 +30,8 @@ def speak(text: str, language: Language, voice: Voice, path: Path) -> None:
     program = espeak()
     if program is None:
         raise MissingPrerequisite(REMEDY)
+    if voice.name.partition("+")[0] not in _languages(program):
+        raise MissingPrerequisite(f"this espeak-ng has no voice {voice.name}; it would speak with another one. Install espeak-ng-data")
     part = path.with_name(f"part-{path.name}")
     command = [program, "-v", voice.name, "-p", str(voice.pitch), "-s", str(voice.speed), "-w", str(part)]
     done = subprocess.run(
@@ -38,6 +40,13 @@ def speak(text: str, language: Language, voice: Voice, path: Path) -> None:
     if done.returncode or not part.exists():
         raise MissingPrerequisite(f"espeak-ng cannot speak with voice {voice.name}: {done.stderr.strip() or 'no file written'}")
     part.replace(path)
+
+
+@cache
+def _languages(program: str) -> frozenset[str]:
+    """The languages that this espeak-ng speaks: of one that it does not know, it says nothing and takes another."""
+    listed = subprocess.run([program, "--voices"], text=True, capture_output=True, timeout=SPEAK_S, check=True).stdout
+    return frozenset(line.split()[1] for line in listed.splitlines()[1:] if line.strip())
 
 
 def pinyin(text: str) -> str:
