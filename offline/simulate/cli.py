@@ -8,6 +8,7 @@ COMMANDS = {
     "notes": "offline.simulate.write_commands:notes_command",
     "interactions": "offline.simulate.write_commands:interactions_command",
     "dataset": "offline.simulate.write_commands:dataset_command",
+    "ab": "offline.simulate.ab_command:ab_command",
 }
 
 

@@ -7,20 +7,18 @@ the reader best, with some noise. The experiment ``shown_by`` says how often a r
 """
 
 import heapq
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from offline.simulate.choice import Choice, choose
 from offline.simulate.draws import Draws, Stream
 from offline.simulate.notes import Community
-from offline.simulate.readers import Facts, Reader, facts_of, reader, shown_to
+from offline.simulate.readers import Reader, facts_at, reader, shown_to
 from schemas.events import Action, Interaction
 
 SESSION_NOTES = 10
 POOL = 60
 WINDOW_DAYS = 2
-NOTES_KEPT = 20_000
 SESSIONS_EACH = 6
 REGRET = 0.02
 LOOK_MS, REGRET_MS = 900, 60_000
@@ -42,11 +40,6 @@ def interactions(community: Community, notes: int, users: int, sessions_each: fl
         sessions_each: sessions a reader on average; low numbers have more than high ones. The sessions spread evenly over the time in which
             the notes are published.
     """
-
-    @lru_cache(maxsize=NOTES_KEPT)
-    def facts(index: int) -> Facts:
-        return facts_of(community.note(index))
-
     sessions = round(users * sessions_each)
     first, last = community.slot_ms(min(notes, SESSION_NOTES)), community.slot_ms(notes)
     waiting: list[tuple[int, str, Interaction]] = []
@@ -58,7 +51,7 @@ def interactions(community: Community, notes: int, users: int, sessions_each: fl
             yield heapq.heappop(waiting)[2]
         one = reader(community.seed, draws.skewed(users))
         visit = _Visit(f"sim-s{number}", begins, min(notes, community.published_by(begins)))
-        for event in _session(community, one, visit, facts, draws):
+        for event in _session(community, one, visit, draws):
             heapq.heappush(waiting, (event.occurred_at, event.event_id, event))
     while waiting:
         yield heapq.heappop(waiting)[2]
@@ -69,13 +62,13 @@ def arm_of(one: Reader) -> str:
     return list(ARMS)[int(one.user_id[-1]) % 2]
 
 
-def _session(community: Community, one: Reader, visit: _Visit, facts: Callable[[int], Facts], draws: Draws) -> Iterator[Interaction]:
+def _session(community: Community, one: Reader, visit: _Visit, draws: Draws) -> Iterator[Interaction]:
     """The events of one session."""
     arm = arm_of(one)
     channel = "tag_index" if draws.chance(ARMS[arm]) else "fresh"
     oldest = max(0, visit.published - WINDOW_DAYS * community.notes_a_day)
     pool = list(dict.fromkeys(oldest + draws.below(visit.published - oldest) for _ in range(POOL))) if visit.published > oldest else []
-    shown = [facts(index) for index in pool]
+    shown = [facts_at(community, index) for index in pool]
     if channel == "tag_index":
         scored = [(shown_to(one, note, 0), note) for note in shown]
         shown = [note for _, note in sorted(scored, key=lambda pair: -(pair[0].match + pair[0].category + draws.uniform()))]
@@ -83,7 +76,7 @@ def _session(community: Community, one: Reader, visit: _Visit, facts: Callable[[
     for position, note in enumerate(shown[:SESSION_NOTES]):
         at += LOOK_MS
         choice, regrets = choose(shown_to(one, note, position), draws), draws.chance(REGRET)
-        for serial, (action, when, dwell_ms) in enumerate(_acts(choice, at, regrets)):
+        for serial, (action, when, dwell_ms) in enumerate(acts(choice, at, regrets)):
             yield Interaction(
                 event_id=f"{visit.name}-{position}-{serial}", user_id=one.user_id, note_id=note.note_id, action=action, occurred_at=when,
                 channel=channel, experiment={"shown_by": arm}, dwell_ms=dwell_ms, request_id=visit.name,
@@ -91,7 +84,7 @@ def _session(community: Community, one: Reader, visit: _Visit, facts: Callable[[
         at += choice.dwell_ms
 
 
-def _acts(choice: Choice, at: int, regrets: bool) -> Iterator[tuple[Action, int, int | None]]:
+def acts(choice: Choice, at: int, regrets: bool = False) -> Iterator[tuple[Action, int, int | None]]:
     """Action, time and dwell of everything that a choice comes to, seen at ``at``."""
     yield "impression", at, None
     if not choice.click:

@@ -21,6 +21,7 @@ DAY_MS = 86_400_000
 NOTES_A_DAY = 2000
 AUTHORS = 5000
 LOW_QUALITY = 0.2
+NOTE_PREFIX = "sim-"
 LABEL_MAX = 18
 IMAGE_COUNTS = (0, 1, 1, 1, 2, 2, 2, 3, 3, 3)
 ACCENTS: dict[Language, tuple[str, ...]] = {"en": ("en-us", "en-gb", "en-gb-scotland"), "zh": ("cmn-latn-pinyin",)}
@@ -90,7 +91,7 @@ def _note(community: Community, catalogue: Catalogue, index: int) -> SimulatedNo
     at = min(community.slot_ms(index + draws.uniform()), community.slot_ms(index + 1))
     plan = _plan(catalogue.shelves[category], made, quality < LOW_QUALITY, draws)
     texts = compose(plan.sayings, plan.shelf, made, writer.language, draws)
-    note_id = f"sim-{index:07d}"
+    note_id = f"{NOTE_PREFIX}{index:07d}"
     event = NoteEvent(
         type="note.published", note_id=note_id, author_id=writer.author_id, occurred_at=at, published_at=at, category=category,
         title=texts.title, body=texts.body, products=texts.products, language=writer.language,

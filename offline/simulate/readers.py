@@ -9,10 +9,10 @@ from typing import NamedTuple
 from offline.simulate.catalogue import Language, Shelf, Value, load_catalogue
 from offline.simulate.choice import Key, Shown, match
 from offline.simulate.draws import Draws, Stream
-from offline.simulate.notes import SimulatedNote
+from offline.simulate.notes import Community, SimulatedNote
 from schemas.events import CATEGORIES, Category
 
-READERS_KEPT = 20_000
+READERS_KEPT = NOTES_KEPT = 20_000
 
 
 class Reader(NamedTuple):
@@ -41,6 +41,12 @@ def facts_of(note: SimulatedNote) -> Facts:
     event, truth = note
     keys = frozenset((truth.category, attribute.dimension, attribute.en) for attribute in truth.attributes)
     return Facts(event.note_id, event.author_id, truth.category, truth.language, truth.quality, keys, event.published_at)
+
+
+@lru_cache(maxsize=NOTES_KEPT)
+def facts_at(community: Community, index: int) -> Facts:
+    """The facts of note ``index``."""
+    return facts_of(community.note(index))
 
 
 @lru_cache(maxsize=READERS_KEPT)
