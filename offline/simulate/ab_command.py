@@ -60,11 +60,11 @@ def ab_command(
         learned_spaces(community, notes_before(community, plan), log_readers, plan.sessions_each, encoder) as spaces,
     ):
         tally = run(community, plan, World(list(names), encoder, spaces), lambda line: console.print(line, highlight=False))
-    report = {"seed": seed, "plan": plan, "control": control, "arms": tally.report(control)}
+    figures = tally.report(control)
     if as_json:
-        click.echo(msgspec.json.encode(report).decode())
+        click.echo(msgspec.json.encode({"seed": seed, "control": control, "plan": plan, "arms": figures}).decode())
     else:
-        _show(report["arms"], control)
+        _show(figures, control)
 
 
 def _show(arms: dict[str, Any], control: str) -> None:

@@ -95,7 +95,7 @@ def learned_spaces(community: Community, notes: int, users: int, sessions_each: 
 
 def _tagged(note: SimulatedNote) -> NoteTagged:
     event, truth = note
-    tags = []
+    tags: list[Tag] = []
     for attribute in truth.attributes:
         if attribute.text(truth.language) not in {tag.text for tag in tags}:
             tags.append(
