@@ -18,6 +18,9 @@ def test_a_shelf_can_be_drawn_and_told(category: Category) -> None:
     assert shelf.colours.keys() <= COLOURS.keys()
     assert shelf.patterns.keys() <= PATTERNS.keys()
     assert shelf.phrases.keys() == {dimension.id for dimension in book.dimensions} == {*shelf.card, *shelf.told}
+    shown = {value.dimension for value in (*shelf.colours.values(), *shelf.patterns.values())}
+    for item in shelf.items.values():
+        assert len({*shelf.told} - shown - {item.dimension}) >= 3, "people need something to tell that no picture contradicts"
     drawn = [*shelf.items.values(), *shelf.colours.values(), *shelf.patterns.values()]
     for one, other in itertools.combinations([*drawn, *itertools.chain.from_iterable(shelf.phrases.values())], 2):
         if one.dimension == other.dimension:
