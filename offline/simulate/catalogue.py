@@ -14,6 +14,7 @@ from schemas.events import CATEGORIES, Category
 
 CATALOGUE_FILE = Path(__file__).with_name("catalogue.yaml")
 PRODUCTS = 60
+CIRCLES = 5
 PLAIN = "plain"
 PLAIN_SHARE = 0.4
 Language = Literal["en", "zh"]
@@ -165,3 +166,15 @@ def product(seed: int, category: Category, number: int) -> Product:
         number=2 + draws.below(8),
         card=[draws.choice(shelf.phrases[dimension]) for dimension in draws.sample(shelf.card, 2 + draws.below(2))],
     )
+
+
+@lru_cache(maxsize=CIRCLES * len(CATEGORIES))
+def circle(seed: int, category: Category, number: int) -> dict[str, list[Value]]:
+    """What one of the ``CIRCLES`` circles of a category cares about: people of a circle like the same few values of each dimension, and
+    write about them. By dimension; drawn items and colours come under their dimensions too."""
+    shelf = load_catalogue().shelves[category]
+    draws = Draws(seed, Stream.CIRCLE, CATEGORIES.index(category) * CIRCLES + number)
+    cared = {dimension: draws.sample(values, 3) for dimension, values in shelf.phrases.items()}
+    for value in (*draws.sample(list(shelf.items.values()), 2), *draws.sample(list(shelf.colours.values()), 4)):
+        cared[value.dimension].append(value)
+    return cared

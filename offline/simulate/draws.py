@@ -28,6 +28,7 @@ class Stream(IntEnum):
     SESSION = 5
     MEDIA = 6
     ROUND = 7
+    CIRCLE = 8
 
 
 class Draws:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from offline.simulate.catalogue import PLAIN, Catalogue, Language, Product, Shelf, Value, load_catalogue, product
+from offline.simulate.catalogue import CIRCLES, PLAIN, Catalogue, Language, Product, Shelf, Value, circle, load_catalogue, product
 from offline.simulate.catalogue import PRODUCTS as PRODUCTS_A_CATEGORY
 from offline.simulate.compose import Sayings, Texts, compose, says
 from offline.simulate.draws import Draws, Stream
@@ -23,6 +23,7 @@ AUTHORS = 5000
 LOW_QUALITY = 0.2
 NOTE_PREFIX = "sim-"
 LABEL_MAX = 18
+CIRCLE_SHARE = 0.6
 IMAGE_COUNTS = (0, 1, 1, 1, 2, 2, 2, 3, 3, 3)
 ACCENTS: dict[Language, tuple[str, ...]] = {"en": ("en-us", "en-gb", "en-gb-scotland"), "zh": ("cmn-latn-pinyin",)}
 SPEAKERS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4")
@@ -37,12 +38,14 @@ class SimulatedNote(NamedTuple):
 
 
 class Author(NamedTuple):
-    """Who writes: mostly on one category, in one language, more or less well (``skill`` is the mean quality of the notes)."""
+    """Who writes: mostly on one category, in one language, about what a circle of it cares about, more or less well (``skill`` is the mean
+    quality of the notes)."""
 
     author_id: str
     category: Category
     language: Language
     skill: float
+    circle: int
 
 
 class Community(NamedTuple):
@@ -89,7 +92,8 @@ def _note(community: Community, catalogue: Catalogue, index: int) -> SimulatedNo
     made = product(community.seed, category, draws.skewed(PRODUCTS_A_CATEGORY))
     quality = min(1.0, max(0.0, writer.skill + 0.3 * draws.bell()))
     at = min(community.slot_ms(index + draws.uniform()), community.slot_ms(index + 1))
-    plan = _plan(catalogue.shelves[category], made, quality < LOW_QUALITY, draws)
+    fresh = _phrases(catalogue.shelves[category], made, circle(community.seed, category, writer.circle), draws)
+    plan = _plan(catalogue.shelves[category], made, fresh, quality < LOW_QUALITY, draws)
     texts = compose(plan.sayings, plan.shelf, made, writer.language, draws)
     note_id = f"{NOTE_PREFIX}{index:07d}"
     event = NoteEvent(
@@ -113,15 +117,14 @@ def author(seed: int, number: int) -> Author:
     """One of the ``AUTHORS`` authors."""
     draws = Draws(seed, Stream.AUTHOR, number)
     language: Language = "en" if draws.chance(0.5) else "zh"
-    return Author(f"sim-a{number}", draws.choice(CATEGORIES), language, draws.between(0.15, 0.95))
+    return Author(f"sim-a{number}", draws.choice(CATEGORIES), language, draws.between(0.15, 0.95), draws.below(CIRCLES))
 
 
-def _plan(shelf: Shelf, made: Product, low: bool, draws: Draws) -> _Plan:
-    """Decides what is told and where."""
+def _plan(shelf: Shelf, made: Product, fresh: list[Value], low: bool, draws: Draws) -> _Plan:
+    """Decides what is told and where; ``fresh`` is used up from its end."""
     images = min(draws.choice(IMAGE_COUNTS), 1 if low else 3)
     clip, voiced = draws.chance(0.25) and not low, draws.chance(0.2) and not low
     item, seen = shelf.items[made.item], images > 0 or clip
-    fresh = _phrases(shelf, made, draws)
     told = [fresh.pop() for _ in range(1 if low else min(2 + draws.below(3), len(fresh) - 2))]
     spoken = _take(fresh, _speakable, 1 + draws.below(2)) if voiced else []
     body = list(told)
@@ -151,16 +154,21 @@ def _plan(shelf: Shelf, made: Product, low: bool, draws: Draws) -> _Plan:
     return _Plan(made, shelf, sayings, values, images, clip, printed[0] if printed else None, companion)
 
 
-def _phrases(shelf: Shelf, made: Product, draws: Draws) -> list[Value]:
+def _phrases(shelf: Shelf, made: Product, cared: dict[str, list[Value]], draws: Draws) -> list[Value]:
     """Phrases for people to tell, each of another dimension: last (to be popped first) those that people tell, before them those of cards
-    that this card lacks.
+    that this card lacks. Most are what the author's circle cares about.
 
     Dimensions of what is drawn are left out, since a phrase there could contradict the picture.
     """
     taken = {shelf.items[made.item].dimension, shelf.colours[made.colour].dimension, shelf.patterns["stripe"].dimension}
     taken |= {value.dimension for value in made.card}
     pools = [[one for one in dimensions if one not in taken] for dimensions in (shelf.card, shelf.told)]
-    return [draws.choice(shelf.phrases[dimension]) for pool in pools for dimension in draws.sample(pool, len(pool))]
+    themes = {dimension: [value for value in values if value.kind == "phrase"] for dimension, values in cared.items()}
+    return [
+        draws.choice((themes if draws.chance(CIRCLE_SHARE) else shelf.phrases)[dimension])
+        for pool in pools
+        for dimension in draws.sample(pool, len(pool))
+    ]
 
 
 def _take(values: list[Value], fits: Callable[[Value], bool], count: int) -> list[Value]:

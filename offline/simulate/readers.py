@@ -1,18 +1,20 @@
 """Readers of the simulated community: reader u is a function of the seed and of u.
 
-A reader follows one to three categories and, in each, likes a few values on a few of its dimensions, drawn things and colours among them.
+A reader follows one to three categories. In each the reader belongs to a circle and likes about half of what the circle cares about, drawn
+things and colours among it, and a few values besides that nobody else need like.
 """
 
 from functools import lru_cache
 from typing import NamedTuple
 
-from offline.simulate.catalogue import Language, Shelf, Value, load_catalogue
+from offline.simulate.catalogue import CIRCLES, Language, Shelf, Value, circle, load_catalogue
 from offline.simulate.choice import Key, Shown, match
 from offline.simulate.draws import Draws, Stream
 from offline.simulate.notes import Community, SimulatedNote
 from schemas.events import CATEGORIES, Category
 
 READERS_KEPT = NOTES_KEPT = 20_000
+SHARED, OWN = 0.5, 5
 
 
 class Reader(NamedTuple):
@@ -59,7 +61,8 @@ def reader(seed: int, number: int) -> Reader:
     shelves = load_catalogue().shelves
     interests: dict[Key, float] = {}
     for category in followed:
-        for value in _liked(shelves[category], draws):
+        cared = circle(seed, category, draws.below(CIRCLES))
+        for value in _liked(shelves[category], cared, draws):
             interests[category, value.dimension, value.words.en] = draws.between(0.5, 1.5)
     categories = {category: draws.between(0.4, 1.0) for category in followed}
     return Reader(f"sim-u{number:06d}", languages, categories, interests)
@@ -72,9 +75,7 @@ def shown_to(one: Reader, facts: Facts, position: int) -> Shown:
     )
 
 
-def _liked(shelf: Shelf, draws: Draws) -> list[Value]:
-    """A few values of a category: phrases on three to five dimensions, an item or two, three colours."""
-    liked = draws.sample(list(shelf.items.values()), 1 + draws.below(2)) + draws.sample(list(shelf.colours.values()), 3)
-    for dimension in draws.sample(list(shelf.phrases), 3 + draws.below(3)):
-        liked += draws.sample(shelf.phrases[dimension], 3)
-    return liked
+def _liked(shelf: Shelf, cared: dict[str, list[Value]], draws: Draws) -> list[Value]:
+    """Values of a category that one reader likes."""
+    liked = [value for values in cared.values() for value in values if draws.chance(SHARED)]
+    return liked + [draws.choice(shelf.phrases[dimension]) for dimension in draws.sample(list(shelf.phrases), OWN)]

@@ -82,3 +82,12 @@ def test_readers_meet_what_they_like(events: list[Interaction]) -> None:
 def test_a_single_note_and_a_single_reader_will_do() -> None:
     assert {event.note_id for event in interactions(COMMUNITY, 1, 1)} <= {"sim-0000000"}
     assert not list(interactions(COMMUNITY, 5, 5, sessions_each=0))
+
+
+def test_readers_of_a_circle_share_some_of_what_they_like() -> None:
+    """Two readers of one category have more in common when they belong to one circle: the shares fall apart into two groups."""
+    likes = [{key for key in reader(7, number).interests if key[0] == "shoes"} for number in range(400)]
+    alike = [len(one & other) / len(one | other) for one, other in itertools.combinations([like for like in likes if like], 2)]
+    near, far = [share for share in alike if share > 0.2], [share for share in alike if share <= 0.2]
+    assert 0.1 < len(near) / len(alike) < 0.35, "one in five"
+    assert sum(far) / len(far) < 0.12

@@ -18,7 +18,7 @@ from schemas.codec import decoder, encode
 from schemas.events import CATEGORIES, Evidence, NoteEvent
 
 COMMUNITY = Community(7)
-FIRST_50 = "08f363695208633786bcdd42d102c24f8be88bac254a52999809e330473c1b66"
+FIRST_50 = "a7ba438c7bacccc085ab97f3774a3f1b0dd2af27aad0be3692de5028d4a7aec3"
 
 
 @pytest.fixture(scope="module")
