@@ -9,9 +9,10 @@ from rich.table import Table
 
 from offline.simulate.ab import ARMS, CONTROL, Plan, notes_before, run
 from offline.simulate.ab_figures import MEASURES
-from offline.simulate.ab_world import World, learned_spaces
+from offline.simulate.ab_world import Log, World, learned_spaces
 from offline.simulate.draws import SEED_MAX
 from offline.simulate.notes import Community
+from offline.simulate.true_tagger import TrueTagger
 
 NOTES_A_DAY = 600
 
@@ -26,20 +27,23 @@ NOTES_A_DAY = 600
 @click.option("--warm-days", type=click.IntRange(min=1), default=3, show_default=True, help="Days of log before the test.")
 @click.option("--log-readers", type=click.IntRange(min=2), default=1500, show_default=True, help="Readers of that log.")
 @click.option("--notes-a-day", type=click.IntRange(min=10), default=NOTES_A_DAY, show_default=True, help="How dense notes follow.")
+@click.option("--tagger", type=click.Choice(["truth", "handbook"]), default="truth", show_default=True, help="Who tags the notes.")
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=7, show_default=True, help="Which community.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def ab_command(
     *, arms: str, control: str, readers: int, days: int, visits: int, k: int, warm_days: int, log_readers: int, notes_a_day: int,
-    seed: int, as_json: bool,
+    tagger: str, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Runs an A/B test of recall channels on the simulated community, through the jobs and the recall code that serve.
 
     Every reader lives in every arm, so differences are paired. Stores are the in-memory twins; the learned channels are trained on the log
-    of the days before (--log-readers over --warm-days). Notes carry their true tags: what differs is recall alone.
+    of the days before (--log-readers over --warm-days). With --tagger truth notes carry their true tags.
 
     Example: tagstream offline simulate ab --arms tag_index,two_tower --readers 200
     """
     from models.encoder import load_tag_encoder
+    from models.handbook import load_handbook
+    from models.handbook_tagger import HandbookTagger
     from schemas.settings import load
 
     names = dict.fromkeys([control, *(name.strip() for name in arms.split(",") if name.strip())])
@@ -54,15 +58,17 @@ def ab_command(
         arms={name: ARMS[name] for name in names}, control=control, readers=readers, warm_days=warm_days, days=days, visits=visits, k=k,
         log_readers=log_readers,
     )  # fmt: skip
-    encoder = load_tag_encoder(load())
+    settings = load()
+    encoder = load_tag_encoder(settings)
+    tags = TrueTagger(community) if tagger == "truth" else HandbookTagger(load_handbook(), encoder, settings.tagger_max_tags)
     with (
         console.status("reading the log, training the learned channels"),
-        learned_spaces(community, notes_before(community, plan), log_readers, plan.sessions_each, encoder) as spaces,
+        learned_spaces(Log(community, notes_before(community, plan), log_readers, plan.sessions_each), encoder, tags) as spaces,
     ):
-        tally = run(community, plan, World(list(names), encoder, spaces), lambda line: console.print(line, highlight=False))
+        tally = run(community, plan, World(list(names), encoder, tags, spaces), lambda line: console.print(line, highlight=False))
     figures = tally.report(control)
     if as_json:
-        click.echo(msgspec.json.encode({"seed": seed, "control": control, "plan": plan, "arms": figures}).decode())
+        click.echo(msgspec.json.encode({"seed": seed, "tagger": tagger, "control": control, "plan": plan, "arms": figures}).decode())
     else:
         _show(figures, control)
 

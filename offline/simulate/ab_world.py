@@ -1,20 +1,21 @@
 """The online system on its in-memory twins, fed with a simulated community: the jobs that serve write the stores, ``recall()`` reads them.
 
-Notes carry their true tags, as a perfect tagger would give them, so what differs between arms is recall alone. Notes and their vectors are
-shared by the arms; each arm has reader profiles of its own.
+Notes and their vectors are shared by the arms, so what differs between arms is recall alone; each arm has reader profiles of its own.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple, TypeVar
 
 from consumers.index_notes import IndexNotes
+from consumers.tag_notes import TagNotes
 from consumers.update_profiles import UpdateProfiles
-from models.roles import Space, TagEncoder
+from models.roles import Space, TagEncoder, Tagger
 from models.spaces import load_space
 from offline.choose_recall import Chosen
-from offline.recall_data import load_dataset
+from offline.recall_data import load_dataset, with_tags
 from offline.recall_task import whole_task
 from offline.simulate.notes import Community, SimulatedNote
 from offline.simulate.write import write_dataset
@@ -24,17 +25,28 @@ from recall.note_tags import StoredNoteTags
 from recall.notes import MemoryNotes
 from recall.profiles import MemoryProfiles
 from recall.query import RecallStores
-from schemas.events import Evidence, Interaction, NoteTagged, Tag
+from schemas.events import Interaction, NoteEvent, NoteTagged
 from schemas.records import Received
 from schemas.settings import Settings
-from schemas.writes import PutNote, PutProfile, PutVector, Write
+from schemas.topics import NOTE_TAGGED
+from schemas.writes import Publish, PutNote, PutProfile, PutVector, Write
 from streams.memory import MemoryMessage
 
 BUNDLE = "simulated"
 NOTES_A_BATCH = 200
 DIMENSION = 256
 SPACES = ("linear", "two_tower")
+E = TypeVar("E", NoteEvent, NoteTagged)
 _NO_BYTES = MemoryMessage(topic="simulated", partition=0, offset=0, value=b"")
+
+
+class Log(NamedTuple):
+    """What is learned from: the first notes of a community, and what readers did with them."""
+
+    community: Community
+    notes: int
+    readers: int
+    sessions_each: float
 
 
 class World:
@@ -43,10 +55,11 @@ class World:
     Args:
         arms: their names.
         encoder: of tags.
+        tagger: of notes.
         spaces: learned ones that are channels too.
     """
 
-    def __init__(self, arms: Sequence[str], encoder: TagEncoder, spaces: Sequence[Space] = ()) -> None:
+    def __init__(self, arms: Sequence[str], encoder: TagEncoder, tagger: Tagger, spaces: Sequence[Space] = ()) -> None:
         self.now = 0
         self.encoder = encoder
         self._settings = Settings()
@@ -54,6 +67,7 @@ class World:
         self._spaces = {space.name: space for space in spaces}
         dimensions = {name: space.dimension for name, space in self._spaces.items()}
         self._index = MemoryNoteIndex(encoder.dimension, clock=lambda: self.now, spaces=dimensions)
+        self._tag = TagNotes(tagger, BUNDLE, NOTE_TAGGED.name, clock=lambda: self.now)
         self._job = IndexNotes(self._notes, encoder, BUNDLE, spaces)
         self._profiles = {arm: MemoryProfiles() for arm in arms}
         self._offsets = dict.fromkeys(arms, 0)
@@ -64,12 +78,13 @@ class World:
         return RecallStores(self._profiles[arm], self._notes, self._index, self._settings, BUNDLE, self._spaces, weights)
 
     def publish(self, notes: Iterable[SimulatedNote]) -> None:
-        """Notes arrive with their true tags, and are indexed by the job ``index-notes``."""
-        events = [_tagged(note) for note in notes]
+        """Notes arrive, are tagged by the job ``tag-notes`` and indexed by ``index-notes``."""
+        events = [note.event for note in notes]
         for start in range(0, len(events), NOTES_A_BATCH):
-            some = events[start : start + NOTES_A_BATCH]
-            batch = [Received(event, "note-tagged@1", 0, start + place, _NO_BYTES) for place, event in enumerate(some)]
-            writes = self._job.handle(batch)
+            tagged = self._tag.handle([_received(event) for event in events[start : start + NOTES_A_BATCH]])
+            writes = self._job.handle(
+                [_received(write.event) for write in tagged if isinstance(write, Publish) and isinstance(write.event, NoteTagged)]
+            )
             assert not self._notes.put([write for write in writes if isinstance(write, PutNote)]), "nobody else writes these records"
             self._index.upsert([write for write in writes if isinstance(write, PutVector)])
 
@@ -84,27 +99,19 @@ class World:
 
 
 @contextmanager
-def learned_spaces(community: Community, notes: int, users: int, sessions_each: float, encoder: TagEncoder) -> Iterator[list[Space]]:
-    """The linear space and the two towers, trained as ``tagstream offline towers export`` does on what readers did with the first notes."""
+def learned_spaces(log: Log, encoder: TagEncoder, tagger: Tagger) -> Iterator[list[Space]]:
+    """The linear space and the two towers, trained as ``tagstream offline towers export`` does, on a log whose notes the tagger tags."""
     with TemporaryDirectory(prefix="simulated-") as place:
-        write_dataset(community, Path(place) / "log", notes, users, lambda _: None, sessions_each=sessions_each)
-        task = whole_task(load_dataset(Path(place) / "log"), "random")
-        write_spaces(task, encoder, Chosen(), Path(place) / "spaces", dimension=DIMENSION, seed=community.seed % 2**31)
+        write_dataset(log.community, Path(place) / "log", log.notes, log.readers, lambda _: None, sessions_each=log.sessions_each)
+        data = load_dataset(Path(place) / "log")
+        answers = tagger.tag(data.events or [])
+        data = with_tags(data, {note: [tag.text for tag in answer.tags] for note, answer in zip(data.notes, answers, strict=True)})
+        write_spaces(
+            whole_task(data, "random"), encoder, Chosen(), Path(place) / "spaces", dimension=DIMENSION, seed=log.community.seed % 2**31
+        )
         yield [load_space(Path(place) / "spaces" / name, encoder) for name in SPACES]
 
 
-def _tagged(note: SimulatedNote) -> NoteTagged:
-    event, truth = note
-    tags: list[Tag] = []
-    for attribute in truth.attributes:
-        if attribute.text(truth.language) not in {tag.text for tag in tags}:
-            tags.append(
-                Tag(
-                    text=attribute.text(truth.language), dimension=attribute.dimension, rank=len(tags) + 1, confidence=1.0,
-                    evidence=[Evidence(source=attribute.sources[0])],
-                )
-            )  # fmt: skip
-    return NoteTagged(
-        note_id=event.note_id, author_id=event.author_id, occurred_at=event.occurred_at, published_at=event.published_at, bundle=BUNDLE,
-        category=event.category, tags=tags, language=event.language, tagger="truth",
-    )  # fmt: skip
+def _received(event: E) -> Received[E]:
+    """A note's event as it comes from its topic; these jobs do not look at offsets."""
+    return Received(event, "simulated@1", 0, 0, _NO_BYTES)

@@ -13,6 +13,7 @@ from offline.simulate.ab_figures import Tally
 from offline.simulate.ab_world import World
 from offline.simulate.choice import Choice
 from offline.simulate.notes import DAY_MS, Community
+from offline.simulate.true_tagger import TrueTagger, true_tags
 from recall.channels import CHANNELS
 from recall.query import Query, recall
 from schemas.events import Interaction
@@ -33,7 +34,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> HashingSpace:
 
 @pytest.fixture(scope="module")
 def tally(space: HashingSpace) -> Tally:
-    return run(COMMUNITY, SMALL, World(list(SMALL.arms), HashingEncoder(), [space]), lambda _: None)
+    return run(COMMUNITY, SMALL, World(list(SMALL.arms), HashingEncoder(), TrueTagger(COMMUNITY), [space]), lambda _: None)
 
 
 def test_the_arms_are_what_they_say() -> None:
@@ -66,13 +67,15 @@ def test_interests_found_by_tags_beat_newest_first(tally: Tally) -> None:
 
 def test_a_second_run_gives_the_same_figures(space: HashingSpace) -> None:
     plan = replace(SMALL, readers=5, log_readers=20, warm_days=1)
-    first, again = (run(COMMUNITY, plan, World(list(plan.arms), HashingEncoder(), [space]), lambda _: None) for _ in range(2))
+    first, again = (
+        run(COMMUNITY, plan, World(list(plan.arms), HashingEncoder(), TrueTagger(COMMUNITY), [space]), lambda _: None) for _ in range(2)
+    )
     assert first.report("tag_index") == again.report("tag_index")
     assert first.report("tag_index")["tag_index"]["aiu"][0] > 0
 
 
 def test_actions_of_an_arm_stay_in_its_profiles() -> None:
-    world = World(["a", "b"], HashingEncoder())
+    world = World(["a", "b"], HashingEncoder(), TrueTagger(COMMUNITY))
     world.now = COMMUNITY.start_ms + DAY_MS
     world.publish(COMMUNITY.notes(150))
     liked = COMMUNITY.note(3)
@@ -134,3 +137,14 @@ def test_wrong_usage_is_named(arguments: list[str], said: str, tmp_path: Path) -
     result = CliRunner().invoke(offline, ["simulate", "ab", *arguments])
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+def test_a_tagger_that_knows_the_truth_says_nothing_else() -> None:
+    note = COMMUNITY.note(12)
+    answer, gone = TrueTagger(COMMUNITY).tag([note.event, replace(note.event, type="note.deleted")])
+    assert [tag.text for tag in answer.tags] == note.truth.tags()
+    assert [tag.rank for tag in answer.tags] == list(range(1, len(answer.tags) + 1))
+    by_text = {attribute.text(note.truth.language): attribute for attribute in reversed(note.truth.attributes)}
+    assert all(by_text[tag.text].dimension == tag.dimension for tag in true_tags(note.truth))
+    assert all(tag.evidence[0].source == by_text[tag.text].sources[0] for tag in answer.tags)
+    assert (answer.category, gone.tags) == (note.truth.category, [])
