@@ -10,6 +10,7 @@ COMMANDS = {
     "towers": "offline.export_spaces:towers",
     "measure-diversity": "offline.measure_diversity:measure_diversity",
     "sweep-recall": "offline.sweep_recall:sweep_recall",
+    "simulate": "offline.simulate.cli:simulate",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
     "tag-quality": "offline.tag_quality:tag_quality",
 }

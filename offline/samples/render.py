@@ -10,7 +10,7 @@ import hashlib
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,13 +113,31 @@ def draw_view(look: Look, view: int, seed: int) -> Image:
 def clip_frames(look: Look, seed: int) -> Iterator[Image]:
     """The frames of a clip, shape (320, 320, 3): the camera comes nearer, pans over the close view, turns over the three."""
     for view in range(3):
-        still = draw_view(look, view, seed + view)
-        for step in np.linspace(0, 1, SHOT_FRAMES):
-            turn, zoom, shift = ((0, 1 + 0.22 * step, 0), (0, 1.2, 46 * (step - 0.5)), (14 * (step - 0.5), 1.14, 0))[view]
-            move = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), turn, zoom * CLIP_SIZE / SIZE)
-            move[:, 2] += (CLIP_SIZE - SIZE) / 2
-            move[0, 2] += shift
-            yield cv2.warpAffine(still, move, (CLIP_SIZE, CLIP_SIZE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
+        yield from shot_frames(draw_view(look, view, seed + view), view)
+
+
+def shot_frames(still: Image, view: int) -> Iterator[Image]:
+    """One shot of a clip made of a still, the camera moving as becomes the view."""
+    for step in np.linspace(0, 1, SHOT_FRAMES):
+        turn, zoom, shift = ((0, 1 + 0.22 * step, 0), (0, 1.2, 46 * (step - 0.5)), (14 * (step - 0.5), 1.14, 0))[view]
+        move = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), turn, zoom * CLIP_SIZE / SIZE)
+        move[:, 2] += (CLIP_SIZE - SIZE) / 2
+        move[0, 2] += shift
+        yield cv2.warpAffine(still, move, (CLIP_SIZE, CLIP_SIZE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
+
+
+def write_clip(path: Path, frames: Iterable[Image]) -> None:
+    """Frames of shape (CLIP_SIZE, CLIP_SIZE, 3) as an MP4 file.
+
+    Raises:
+        MissingPrerequisite: when this OpenCV cannot write it.
+    """
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), CLIP_FPS, (CLIP_SIZE, CLIP_SIZE))
+    if not writer.isOpened():
+        raise MissingPrerequisite("this OpenCV cannot write MP4 (mp4v); install opencv-python from the package index")
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
 
 
 def _write(path: Path, drawing: Drawing) -> None:
@@ -127,12 +145,7 @@ def _write(path: Path, drawing: Drawing) -> None:
     seed = zlib.crc32(drawing.name.encode())
     part = path.with_name(f"part-{path.name}")
     if path.suffix == ".mp4":
-        writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), CLIP_FPS, (CLIP_SIZE, CLIP_SIZE))
-        if not writer.isOpened():
-            raise MissingPrerequisite("this OpenCV cannot write MP4 (mp4v); install opencv-python from the package index")
-        for frame in clip_frames(drawing.look, seed):
-            writer.write(frame)
-        writer.release()
+        write_clip(part, clip_frames(drawing.look, seed))
     else:
         view = int(path.stem.rpartition("-")[2])
         cv2.imwrite(str(part), draw_view(drawing.look, view, seed), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
