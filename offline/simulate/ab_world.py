@@ -21,8 +21,8 @@ from offline.simulate.notes import Community, SimulatedNote
 from offline.simulate.write import write_dataset
 from offline.write_spaces import SERVED, write_spaces
 from recall.memory_index import MemoryNoteIndex
+from recall.memory_notes import MemoryNotes
 from recall.note_tags import StoredNoteTags
-from recall.notes import MemoryNotes
 from recall.profiles import MemoryProfiles
 from recall.query import RecallStores
 from schemas.events import Interaction, NoteEvent, NoteTagged
