@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from consumers.recallable import RecallableWatch
 from consumers.stores import NoteStore, ProfileStore
 from models.bundle import Bundle, Identity, Learned
-from recall.live_bundle import not_live
+from recall.live_bundle import live_settings, not_live
 from recall.note_index import MilvusNoteIndex
 from recall.note_tags import RedisNoteTags
 from recall.notes import RedisNotes
@@ -43,6 +43,8 @@ class Wiring(NamedTuple):
 def open_engine(job: str, settings: Settings, source: Callable[[str, str], Source] | None = None) -> Iterator[Engine[Any]]:
     """The engine of one of ``JOBS``, ready to run; what it holds open is closed behind the block.
 
+    Without the setting ``bundle`` the job is the live bundle's, so that consumers started anew after a switch are those that readers need.
+
     Args:
         source: makes the source of a topic and consumer group; by default Kafka's.
 
@@ -50,6 +52,8 @@ def open_engine(job: str, settings: Settings, source: Callable[[str, str], Sourc
         BundleMismatch: another bundle is live under this namespace.
         Transient: a server does not answer.
     """
+    if not settings.bundle:
+        settings = live_settings(settings, active_bundle(redis_client(settings), settings))
     with ExitStack() as stack:
         metrics = Metrics()
         metrics.serve(settings.metrics_port)
@@ -185,11 +189,12 @@ def learned(settings: Settings) -> Learned:
 
 
 def go_live(settings: Settings, bundle: str, parts: Identity) -> None:
-    """Makes the bundle the live one where there is none. One that is registered (``tagstream replay --into``) may be written beside it.
+    """Makes the bundle the live one where there is none. One that is registered (``tagstream replay --into``) may be written beside it, by
+    who names it in the setting ``bundle``.
 
     Raises:
-        BundleMismatch: another one is live and this one is not registered, so what this process would write no reader would ever see; or
-            this one was announced with other parts.
+        BundleMismatch: another one is live and this one is not registered or not named, so what this process would write no reader might
+            ever see; or this one was announced with other parts.
     """
     may_go_live(settings, bundle, parts)
     client = redis_client(settings)
@@ -203,7 +208,7 @@ def may_go_live(settings: Settings, bundle: str, parts: Identity) -> None:
     """Announces the bundle's parts; raises as ``go_live`` does."""
     client = redis_client(settings)
     live = active_bundle(client, settings)
-    if live not in (None, bundle) and bundle not in registered(client, settings):
+    if live not in (None, bundle) and not (settings.bundle and bundle in registered(client, settings)):
         raise not_live(settings, live, bundle, parts)
     name_parts(client, settings, bundle, parts)
 
