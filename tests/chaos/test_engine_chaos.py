@@ -122,9 +122,9 @@ def test_sigkill_at_any_moment_loses_nothing(send, child, tmp_path):
 
 def test_two_processes_share_a_topic_and_an_orderly_hand_over_repeats_nothing(send, child, tmp_path):
     send(range(2000))
-    first = child("first", pause_s=0.05)
+    first = child("first", pause_s=0.25)  # long enough at it for the second to come while there is something to share
     wait_until(lambda: len(applied(tmp_path / "first")) > 100, "the first process works")
-    second = child("second", pause_s=0.05)
+    second = child("second", pause_s=0.25)
     wait_until(lambda: len(applied(tmp_path / "second")) > 100, "the second process took a share")
     first.send_signal(signal.SIGTERM)
     first.communicate(timeout=WAIT_S)
