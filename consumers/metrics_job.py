@@ -17,7 +17,7 @@ from streams.metric_report import By, Report, report
 from streams.metric_steps import JOB
 from streams.metric_windows import Rules
 from streams.metrics import Metrics
-from streams.metrics_app import Injected, MetricsApp
+from streams.metrics_app import Injected, MetricsApp, Stalled
 from streams.tag_drift import Drift, Thresholds
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class MetricsJob:
         self._settings = settings
         self._metrics = Metrics()
         self._app: MetricsApp | None = None
-        self._told = Counts()
+        self._told, self._before = Counts(), Counts()
         client = redis_client(settings)
         active_bundle(client, settings)
         self._drift = DriftWatch(settings, client, self._metrics)
@@ -46,7 +46,8 @@ class MetricsJob:
     @property
     def counts(self) -> Counts:
         """What was done so far."""
-        return self._app.counts if self._app else Counts()
+        now = self._app.counts if self._app else Counts()
+        return Counts(*(getattr(self._before, name) + getattr(now, name) for name in now.__struct_fields__))
 
     def run(self, stop: Stop, until_idle: float | None = None) -> Counts:
         """Runs in this process until the stop is requested or, with ``until_idle``, nothing came for so many seconds.
@@ -55,11 +56,18 @@ class MetricsJob:
             Transient: a server does not answer, or the app ended by itself.
             MissingPrerequisite: a topic is missing.
         """
-        return asyncio.run(self._run(stop, until_idle))
+        while True:
+            try:
+                asyncio.run(self._run(stop, until_idle))
+            except Stalled as error:
+                log.warning("metrics: %s; a new app goes on from the last commit", error)
+                self._before, self._app = self.counts, None
+            else:
+                return self.counts
 
-    async def _run(self, stop: Stop, until_idle: float | None) -> Counts:
+    async def _run(self, stop: Stop, until_idle: float | None) -> None:
         self._app = MetricsApp(self._settings, self._injected)
-        return await self._app.run(stop, until_idle)
+        await self._app.run(stop, until_idle)
 
     def _look(self) -> None:
         now, before = self.counts, self._told

@@ -32,7 +32,33 @@ TELL_S = 1.0
 TELL_ALL_S = 60.0
 SESSION_S = 6.0
 TICK_S = 0.1
+STALLED_S = 20.0
 READS = (INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED, METRICS_BY_NOTE)
+
+
+class Stalled(TagStreamError):
+    """faust brings or commits nothing any more though the topics have records: the app has to be made anew."""
+
+
+class Stall:
+    """Watches for records that are not committed though nothing came for ``after_s``.
+
+    After a rebalance faust (0.15.3, seen once after a SIGKILL on 2 cores) can stop committing a partition for good: its chain of acked
+    offsets has a gap. What was applied stays applied, so a new app goes on from the last commit and counts nothing twice.
+    """
+
+    def __init__(self, behind: Callable[[], int], after_s: float = STALLED_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._behind, self._after_s, self._clock = behind, after_s, clock
+        self._looked_at = clock()
+
+    def check(self, moved: float) -> None:
+        """Raises ``Stalled``; ``moved``: when something came last, by the clock."""
+        now = self._clock()
+        if now - moved < self._after_s or now - self._looked_at < self._after_s:
+            return
+        self._looked_at = now
+        if left := self._behind():
+            raise Stalled(f"{left} records are not committed and nothing came for {now - moved:.0f} s")
 
 
 class Sink(Protocol):
@@ -113,6 +139,7 @@ class MetricsApp:
             DeadLettersExhausted: too many events in a row cannot be processed.
         """
         work = [asyncio.create_task(desk.run()) for desk in self.desks]
+        stall = Stall(self._behind)
         await self.app.start()
         tell = asyncio.create_task(self._tell_on())
         try:
@@ -121,6 +148,8 @@ class MetricsApp:
                 self._check()
                 if tell.done():
                     break
+                if self.ready:
+                    await asyncio.to_thread(stall.check, self._moved)
         finally:
             self._ending.set()  # a put under way in a thread must end before the last one, so nothing is cancelled
             await asyncio.gather(tell, return_exceptions=True)
@@ -217,11 +246,14 @@ class MetricsApp:
     async def _idle(self, seconds: float) -> bool:
         if not self.ready or time.monotonic() - self._moved < seconds:
             return False
-        for topic in READS:
-            if await asyncio.to_thread(behind, self._settings, JOB, self._names[topic.name]):
-                return False
+        if await asyncio.to_thread(self._behind):
+            return False
         await self._tell()
         return time.monotonic() - self._moved >= seconds
+
+    def _behind(self) -> int:
+        """Records of the topics that are not committed."""
+        return sum(behind(self._settings, JOB, self._names[topic.name]) for topic in READS)
 
     def _check(self, telling: BaseException | None = None) -> None:
         for failed in (*(desk.failed for desk in self.desks), telling):
