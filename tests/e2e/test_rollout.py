@@ -148,7 +148,8 @@ def test_a_roll_out_under_load(settings, tmp_path, new_bundle):
         done = tagstream_json(settings, "replay", "all", "--into", directory)
         assert all(one["complete"] and one["dead_lettered"] == 0 for one in done.values())
         shadow = stack.enter_context(process(msgspec.structs.replace(settings, bundle=directory), "consume", "all"))
-        settle(settings, version, at_most=40)
+        ready(settings, version)
+        settle(settings, version, at_most=10)
 
         found = tagstream_json(settings, "bundle", "compare", old, version)
         assert found["faults"] == [] and found["notes"]["share"] == 1.0
@@ -204,6 +205,18 @@ def position(settings, job, directory):
     admin, topic = admin_client(settings), READS[job].within(settings.namespace).name
     group = group_of(job, settings, Bundle(Path(directory)).version)
     return sum(committed(admin, group, topic, partitions_of(admin, topic)).values())
+
+
+def ready(settings, version):
+    """Waits until the bundle's consumers have partitions."""
+    from consumers.build import JOBS, group_of
+    from streams.client import admin_client
+    from streams.groups import members
+
+    admin, until = admin_client(settings), time.monotonic() + 120
+    while not all(members(admin, [group_of(job, settings, version) for job in JOBS]).values()):
+        assert time.monotonic() < until, "the bundle's consumers do not start"
+        time.sleep(0.2)
 
 
 def settle(settings, *versions, at_most=0):
