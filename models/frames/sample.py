@@ -137,7 +137,7 @@ def plan_fixed(index: VideoIndex, budget: int, spec: FrameSpec) -> list[Run]:
     count = min(budget, max(1, int(index.packets / index.fps * spec.rate)))
     every = index.fps / spec.rate if count < budget else index.packets / count
     places = sorted({min(int((number + 0.5) * every), index.packets - 1) for number in range(count)})
-    steps = [place - before for before, place in zip([0, *places], places, strict=False)]
+    steps = [place - before for before, place in zip([-1, *places], places, strict=False)]
     limit = _limit(index, spec)
     if sum(min(step, index.cost(place)) for step, place in zip(steps, places, strict=True)) <= limit:
         return [Run(place, 1, 1) for place in places]

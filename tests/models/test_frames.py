@@ -199,6 +199,7 @@ def test_damaged_bytes_give_frames_or_a_clear_error(clip, tmp_path, at, keep):
     budget=st.integers(1, 32),
     fps=st.sampled_from([1.0, 25.0, 60.0]),
 )
+@example(packets=20, gop=1, limit=18, budget=5, fps=1.0)
 def test_no_plan_costs_more_than_its_budget(packets, gop, limit, budget, fps):
     index = VideoIndex(64, 48, fps, packets, packets, np.arange(0, packets, gop))
     spec = FrameSpec(max_decoded=limit)
