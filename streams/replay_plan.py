@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from schemas.errors import BadSetting, MissingPrerequisite, Transient
 from schemas.settings import Settings
-from streams.client import ASK_S, admin_client, client_config, topic_uuid
+from streams.client import ASK_S, admin_client, ask_patiently, client_config, topic_uuid
 from streams.positions import start_at
 from streams.scan import CONFIG
 
@@ -109,7 +109,8 @@ def plan_replay(settings: Settings, topic: str, group: str, since: Bound = None,
 def _committed(consumer: Any, topic: str, numbers: list[int]) -> dict[int, tuple[int, str]]:
     from confluent_kafka import TopicPartition
 
-    answers = consumer.committed([TopicPartition(topic, number) for number in numbers], timeout=ASK_S)
+    asked = [TopicPartition(topic, number) for number in numbers]
+    answers = ask_patiently(lambda: consumer.committed(asked, timeout=ASK_S))  # a broker that has just started has no coordinator yet
     return {one.partition: (one.offset, one.metadata or "") for one in answers if one.offset >= 0 and one.error is None}
 
 
