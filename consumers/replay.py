@@ -257,7 +257,7 @@ def bound(text: str | None, now_ms: int, option: str) -> Bound:
 
     if text is None or text == "end":
         return None
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return int(text)
     number, unit = text.rstrip("abcdefghijklmnopqrstuvwxyz"), text.lstrip("0123456789.")
     try:
@@ -266,6 +266,6 @@ def bound(text: str | None, now_ms: int, option: str) -> Bound:
         pairs: list[tuple[Any, ...]] = [tuple(map(int, pair.split(":"))) for pair in text.split(",")]
         if all(len(pair) == 2 and min(pair) >= 0 for pair in pairs):
             return dict(pairs)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     raise BadSetting(f"{option}: {text!r} is no bound; write epoch milliseconds, an age (24h), or offsets by partition (0:1200,1:1190)")
