@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.dimensions import DimensionVectors, HandbookVectors, products
 from models.handbook import Handbook
 from models.phrases import ATTRIBUTES_LIMIT, MAX_CHARACTERS, Part, Phrase, find_phrases, parts_of
-from models.roles import NoteTags, TagEncoder
+from models.roles import NoteMedia, NoteTags, TagEncoder
 from models.shared_tags import Seen, SharedTags, with_shared
 from models.text import language_of, plain
 from models.words import TERM, WORD, Words, words_of
@@ -92,7 +92,7 @@ class HandbookTagger:
         self._vectors = HandbookVectors(handbook, encoder)
         self._shared = SharedTags(handbook, encoder, max_tags)
 
-    def tag(self, notes: Sequence[NoteEvent]) -> list[NoteTags]:
+    def tag(self, notes: Sequence[NoteEvent], media: Sequence[NoteMedia] | None = None) -> list[NoteTags]:
         """See ``models.roles.Tagger``. A note without any usable text gets its category's name where it has one."""
         read = [self._read(note) for note in notes if note.type != "note.deleted"]
         texts = list(dict.fromkeys(text for one in read for text in self._encoded(one)))

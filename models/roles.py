@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
-from schemas.events import Category, NoteEvent, Tag
+from schemas.events import Category, EvidenceSource, NoteEvent, Tag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,14 +21,69 @@ class NoteTags(Struct, frozen=True):
     degraded: list[str] = field(default_factory=list)
 
 
+class SeenImage(Struct, frozen=True):
+    """A picture of a note as a tagger sees it. ``pixels``: RGB, uint8, (height, width, 3). ``source``: ``image`` or ``video``; ``position``
+    as in ``schemas.events.Evidence``: index of the image, or milliseconds in the video."""
+
+    pixels: "NDArray[np.uint8]"
+    source: EvidenceSource
+    position: int
+
+
+class Utterance(Struct, frozen=True):
+    """What was said in one stretch of sound. ``start_ms``, ``end_ms``: in the medium. ``language``, ``emotion`` and ``events`` as the
+    model names them (``zh``, ``HAPPY``, ``Speech``), None and empty where it does not tell."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+    language: str | None = None
+    emotion: str | None = None
+    events: list[str] = field(default_factory=list)
+
+
+class Spoken(Struct, frozen=True):
+    """An utterance of a note's medium. ``source``: ``audio``, or ``video`` for a video's own sound; ``index`` in that list of the note."""
+
+    utterance: Utterance
+    source: EvidenceSource
+    index: int
+
+
+class NoteMedia(Struct, frozen=True):
+    """A note's media as a tagger takes them, opened and within the image budget, in the note's order. ``degraded`` names what could not
+    be had; ``may_recover``: whether tagging the note again later can give more."""
+
+    images: list[SeenImage] = field(default_factory=list)
+    speech: list[Spoken] = field(default_factory=list)
+    degraded: list[str] = field(default_factory=list)
+    may_recover: bool = False
+
+
+class Transcriber(Protocol):
+    """Turns sound into text. ``version`` changes with anything that changes texts."""
+
+    name: str
+    version: str
+
+    def transcribe(self, sounds: Sequence["NDArray[np.float32]"]) -> list[list[Utterance]]:
+        """The utterances of each sound, in order of time. A sound is mono, 16,000 samples a second, in [-1, 1], of any length; one
+        without speech gives an empty list. The same sound gives the same text whatever else is in the call."""
+        ...
+
+
 class Tagger(Protocol):
     """Turns notes into ranked tags. ``name`` says which implementation; ``version`` changes with anything that changes tags."""
 
     name: str
     version: str
 
-    def tag(self, notes: Sequence[NoteEvent]) -> list[NoteTags]:
+    def tag(self, notes: Sequence[NoteEvent], media: Sequence[NoteMedia] | None = None) -> list[NoteTags]:
         """One answer per note, in order; the same note gives the same tags whatever else is in the batch. Deleted notes get no tags.
+
+        Args:
+            notes: what was published.
+            media: of each note; None where none were opened. What they lack is named in the answer's ``degraded`` too.
 
         Raises:
             PoisonBatch: when some note in the batch makes the model fail.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from models.roles import NoteTags
+from models.roles import NoteMedia, NoteTags
 from offline.simulate.notes import NOTE_PREFIX, Community
 from offline.simulate.truth import Truth
 from schemas.events import Evidence, NoteEvent, Tag
@@ -17,7 +17,7 @@ class TrueTagger:
         self._community = community
         self.version = f"truth-{community.seed}"
 
-    def tag(self, notes: Sequence[NoteEvent]) -> list[NoteTags]:
+    def tag(self, notes: Sequence[NoteEvent], media: Sequence[NoteMedia] | None = None) -> list[NoteTags]:
         """See ``models.roles.Tagger``; of the events only the ids are looked at."""
         return [self._answer(note) for note in notes]
 
