@@ -1,8 +1,8 @@
 """What a backfill costs live notes: publish to recallable while ``tagstream replay all`` builds a bundle beside the live one, against the
 same stream of notes just before and after, on the same servers.
 
-The new bundle keeps fewer tags a note, so every old note is tagged, encoded and indexed again and every profile rebuilt. ``replay`` goes at
-a lower priority and waits while a live consumer is behind; nothing else is done for the live notes.
+The new bundle keeps fewer tags a note, so every old note is tagged, encoded and indexed again and every profile rebuilt. ``replay``
+computes when nothing else wants to, works in small batches and waits while a live consumer is behind.
 """
 
 import random

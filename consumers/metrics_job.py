@@ -13,11 +13,12 @@ from recall.pointer import active_bundle
 from recall.redis_client import Client, redis_client
 from schemas.settings import Settings
 from streams.jobs import Counts, Stop
+from streams.metric_order import Stalled
 from streams.metric_report import By, Report, report
 from streams.metric_steps import JOB
 from streams.metric_windows import Rules
 from streams.metrics import Metrics
-from streams.metrics_app import Injected, MetricsApp, Stalled
+from streams.metrics_app import Injected, MetricsApp
 from streams.tag_drift import Drift, Thresholds
 
 log = logging.getLogger(__name__)

@@ -104,6 +104,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     dead_letters_in_a_row: Annotated[Positive, _doc("dead letters without one good event between them after which a job stops")] = 1000
     retry_max_s: Annotated[float, Meta(gt=0), _doc("longest pause between attempts while a dependency is down, seconds")] = 10.0
     replay_live_lag: Annotated[Positive, _doc("records a live consumer may be behind before a replay waits for it")] = 100
+    replay_batch: Annotated[Positive, _doc("records a replay handles at a time at most, so that live work does not wait behind it")] = 200
     rollout_lag: Annotated[int, Meta(ge=0), _doc("records a bundle's consumers may be behind for it to be activated")] = 100
     rollout_coverage: Annotated[Share, _doc("share of the live bundle's notes and readers that a bundle must have to be activated")] = 0.999
     metrics_port: Annotated[int, Meta(ge=0, le=65535), _doc("Prometheus port of a consumer; 0 = off")] = 0

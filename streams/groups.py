@@ -45,16 +45,21 @@ def behind(settings: Settings, job: str, topic: str, bundle: str = "") -> int:
 
 def left(admin: Any, group: str, topic: str) -> int:
     """Records of the topic that the group has not committed yet; of a partition in which it committed nothing, all of them."""
-    from confluent_kafka.admin import OffsetSpec
-
     numbers = partitions_of(admin, topic)
-    first, last = _offsets(admin, topic, numbers, OffsetSpec.earliest()), ends(admin, topic, numbers)
+    first, last = starts(admin, topic, numbers), ends(admin, topic, numbers)
     return sum(last[number] - done for number, done in (first | committed(admin, group, topic, numbers)).items())
 
 
 def partitions_of(admin: Any, topic: str) -> list[int]:
     """Numbers of the topic's partitions."""
     return sorted(admin.list_topics(topic, timeout=ASK_S).topics[topic].partitions)
+
+
+def starts(admin: Any, topic: str, numbers: Sequence[int]) -> dict[int, int]:
+    """Offset of the oldest record kept, by partition."""
+    from confluent_kafka.admin import OffsetSpec
+
+    return _offsets(admin, topic, numbers, OffsetSpec.earliest())
 
 
 def ends(admin: Any, topic: str, numbers: Sequence[int]) -> dict[int, int]:

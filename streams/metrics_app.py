@@ -21,6 +21,7 @@ from schemas.topics import INTERACTIONS, METRICS, METRICS_BY_NOTE, NOTE_EVENTS, 
 from streams.client import admin_client, topic_uuid
 from streams.groups import behind
 from streams.jobs import Counts, Stop
+from streams.metric_order import Stalled, order_of
 from streams.metric_steps import JOB, FactStep, Fold, NoteStep, ReaderStep, Step, TagStep
 from streams.metric_windows import Rules
 from streams.metrics_desk import Desk, Sent
@@ -34,10 +35,6 @@ SESSION_S = 6.0
 TICK_S = 0.1
 STALLED_S = 20.0
 READS = (INTERACTIONS, NOTE_EVENTS, NOTE_TAGGED, METRICS_BY_NOTE)
-
-
-class Stalled(TagStreamError):
-    """faust brings or commits nothing any more though the topics have records: the app has to be made anew."""
 
 
 class Stall:
@@ -162,7 +159,7 @@ class MetricsApp:
         return self.counts
 
     def _add(self, topic: Topic, step: Step, partitions: Mapping[str, int]) -> None:
-        """An agent: three lines, all else is the desk's."""
+        """An agent: a few lines, all else is the desk's."""
         source = self.app.topic(self._names[topic.name], key_serializer="raw", value_serializer="raw")
         rows = TableRows(self.app, step.table, partitions[topic.name]) if step.table else None
         within = topic.within(self._settings.namespace)
@@ -174,6 +171,7 @@ class MetricsApp:
             dead_letters=within.dead_letters,
             size=self._settings.metrics_batch,
             in_a_row=self._settings.dead_letters_in_a_row,
+            order=order_of(self._settings, JOB, self._names[topic.name]),
         )
         self.desks.append(desk)
         self._sources.append(self._names[topic.name])
@@ -181,7 +179,8 @@ class MetricsApp:
         async def agent(stream: Any) -> None:
             manual = stream.noack()
             async for event in manual.events():
-                await desk.take(manual, event)
+                if not await desk.take(manual, event):
+                    self.app.consumer.unacked.discard(event.message)  # else faust waits for its ack whenever it stops
 
         self.app.agent(source, name=f"{JOB}-{topic.name}")(agent)
 

@@ -11,10 +11,11 @@ from collections import defaultdict
 from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
-from schemas.errors import DeadLettersExhausted
+from schemas.errors import DeadLettersExhausted, Transient
 from schemas.records import Headers
 from streams.dead_letters import Failure, dead_letter_headers
 from streams.jobs import Counts
+from streams.metric_order import Order, Stalled
 from streams.metric_steps import JOB, Decided, Record, Step, partition_of
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Desk:
 
     Args:
         rows: the step's rows; None where it has none.
+        order: of the topic's records; None where whatever comes is taken to be in order.
         by_note: the topic of forwards.
         dead_letters: the topic of what cannot be processed.
         size: events of a batch.
@@ -51,7 +53,16 @@ class Desk:
     """
 
     def __init__(
-        self, step: Step, rows: Rows | None, send: Send, *, by_note: str, dead_letters: str, size: int, in_a_row: int = 1000
+        self,
+        step: Step,
+        rows: Rows | None,
+        send: Send,
+        *,
+        by_note: str,
+        dead_letters: str,
+        size: int,
+        in_a_row: int = 1000,
+        order: Order | None = None,
     ) -> None:
         self.step = step
         self.rows = rows
@@ -60,20 +71,30 @@ class Desk:
         self.failed: Exception | None = None
         self._send, self._by_note, self._dead_letters = send, by_note, dead_letters
         self._size, self._in_a_row, self._lost = size, in_a_row, 0
+        self._order = order
         self._waiting: list[tuple[Any, Any]] = []
         self._arrived, self._room, self._free = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._epoch = 0
 
-    async def take(self, stream: Any, event: Any) -> None:
+    async def take(self, stream: Any, event: Any) -> bool:
         """Takes an event of a stream that does not ack by itself; waits while two batches are under way. One that waited while partitions
-        moved is let go: it comes again, in its order."""
+        moved is let go: it comes again, in its order. After one that came out of order nothing is taken any more, so that nothing is acked
+        beyond what was left out. Returns whether it was taken; one that was let go is never acked."""
         epoch = self._epoch
         while len(self._waiting) >= 2 * self._size:
             self._room.clear()
             await self._room.wait()
-        if epoch == self._epoch:
-            self._waiting.append((stream, event))
-            self._arrived.set()
+        try:
+            if self._order and epoch == self._epoch:
+                await self._order.check(event.message.partition, event.message.offset)
+        except (Stalled, Transient) as error:
+            if epoch == self._epoch:
+                self.failed = error.with_traceback(None)  # a traceback would keep the event alive
+        if epoch != self._epoch or self.failed is not None:
+            return False
+        self._waiting.append((stream, event))
+        self._arrived.set()
+        return True
 
     async def run(self) -> None:
         """Works until it is cancelled, or until something fails that a restart must mend: then ``failed`` says what."""
@@ -98,6 +119,8 @@ class Desk:
         self._free.clear()
         self._waiting = []
         self._room.set()
+        if self._order:
+            self._order.reset()
 
     def resume(self, partitions: set[int]) -> None:
         """The tables hold what their changelogs say: makes the sums anew from the rows of the partitions assigned now; rows of others are

@@ -2,7 +2,8 @@
 
 import pytest
 
-from streams.metrics_app import Stall, Stalled
+from streams.metric_order import Stalled
+from streams.metrics_app import Stall
 
 
 def test_records_that_do_not_come_are_noticed_and_only_those():

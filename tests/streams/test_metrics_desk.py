@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies
 from schemas.codec import encode, version_headers
 from schemas.errors import DeadLettersExhausted
 from streams.dead_letters import read_dead_letter
+from streams.metric_order import Order, Stalled
 from streams.metric_report import report
 from streams.metric_steps import NoteStep, ReaderStep
 from streams.metrics_desk import Desk, record_of
@@ -174,6 +175,26 @@ def test_a_desk_works_on_what_it_is_given_and_says_why_it_stops():
         await desk.take(source, message("i", 7, b"u", encode(event(7))))
         await asyncio.wait_for(working, 30)
         assert isinstance(desk.failed, Crash)
+
+    asyncio.run(work())
+
+
+def test_nothing_is_taken_after_a_record_that_came_too_early():
+    async def work():
+        broker, source = Broker(), Source()
+        order = Order("i", lambda: {0: 0}, lambda _, at: at)
+        step, rows = ReaderStep(RULES, "x", 1), Rows(broker, "readers")
+        desk = Desk(step, rows, broker.send, by_note="by", dead_letters="dead", size=2, order=order)
+        working = asyncio.create_task(desk.run())
+        desk.resume({0})
+        for offset in (0, 1, 3, 2, 4):
+            await desk.take(source, message("i", offset, b"u", encode(event(offset))))
+        while source.committed < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.4)
+        assert (source.committed, desk.counts.handled) == (2, 2)
+        assert isinstance(desk.failed, Stalled)
+        working.cancel()
 
     asyncio.run(work())
 
