@@ -12,6 +12,7 @@ COMMANDS = {
     "sweep-recall": "offline.sweep_recall:sweep_recall",
     "simulate": "offline.simulate.cli:simulate",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
+    "judge": "offline.judge.cli:judge",
     "tag-quality": "offline.tag_quality:tag_quality",
 }
 
