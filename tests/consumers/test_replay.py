@@ -1,4 +1,4 @@
-"""What a person may give as bounds of a replay, what its progress says, how it makes room; the replay itself runs in tests/e2e/test_rollout.py."""
+"""Bounds of a replay as a person writes them, what its progress says, how it makes room; it runs in tests/e2e/test_rollout.py."""
 
 import os
 import subprocess
