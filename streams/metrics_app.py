@@ -210,21 +210,26 @@ class MetricsApp:
                 await asyncio.wait_for(self._ending.wait(), TELL_S)
             await self._tell()
 
-    async def _tell(self, *, to_topic: bool = True) -> None:
+    async def _tell(self, *, to_topic: bool = True) -> bool:
         """Puts what changed since the last time to the sink and the output topic; what the sink cannot take waits. Once in a while the sink
-        gets everything, so that one that was emptied, or that a process without its partitions wrote to, is right again."""
+        gets everything, so that one that was emptied, or that a process without its partitions wrote to, is right again.
+
+        Returns:
+            Whether all is told: not while partitions move, nor while the sink does not answer.
+        """
         async with self._telling:
             if not self.ready:
-                return
+                return False
             whole = time.monotonic() - self._told_all > TELL_ALL_S
             for desk in self.desks:
                 for partition, fold in list(desk.folds.items()):
                     if not await self._tell_fold(str(desk.step.table), partition, fold, whole=whole, to_topic=to_topic):
-                        return
+                        return False
             if whole:
                 self._told_all = time.monotonic()
             with suppress(Transient):
                 await asyncio.to_thread(self._injected.told)
+            return self.ready
 
     async def _tell_fold(self, table: str, partition: int, fold: Fold, *, whole: bool, to_topic: bool) -> bool:
         """Tells one partition's sums; False when the sink does not answer."""
@@ -247,8 +252,7 @@ class MetricsApp:
             return False
         if await asyncio.to_thread(self._behind):
             return False
-        await self._tell()
-        return time.monotonic() - self._moved >= seconds
+        return await self._tell() and time.monotonic() - self._moved >= seconds
 
     def _behind(self) -> int:
         """Records of the topics that are not committed."""
