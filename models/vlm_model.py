@@ -70,6 +70,12 @@ class VlmModel:
                 found.append(token.content)
         return sorted(set(found))
 
+    @property
+    def never(self) -> list[int]:
+        """Ids of special tokens that do not end an answer."""
+        special = [number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special]
+        return sorted({*special, *self.tokenizer.all_special_ids} - set(self.stops))
+
     def render(self, prompt: Prompt) -> str:
         """The chat as the model's template puts it, one place for each picture, up to where the answer begins."""
         text = self.processor.apply_chat_template(prompt.chat(), tokenize=False, add_generation_prompt=True)
