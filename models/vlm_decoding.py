@@ -72,7 +72,12 @@ class Grammars:
                 break
             pieces.append(self.tokens[token])
         ends = [int(end) for end in np.cumsum([len(piece) for piece in pieces])]
-        return Written(b"".join(pieces).decode("utf-8", "replace"), ends, np.asarray(log_probabilities[: len(pieces)], np.float64), len(pieces) < len(ids))
+        return Written(
+            b"".join(pieces).decode("utf-8", "replace"),
+            ends,
+            np.asarray(log_probabilities[: len(pieces)], np.float64),
+            len(pieces) < len(ids),
+        )
 
 
 class Watch(LogitsProcessor):  # type: ignore[misc]
@@ -102,7 +107,7 @@ class Watch(LogitsProcessor):  # type: ignore[misc]
             for row, matcher in enumerate(self._matchers):
                 if matcher is not None and not matcher.is_terminated():
                     matcher.fill_next_token_bitmask(self._mask, row)
-            xgrammar.apply_token_bitmask_inplace(allowed, self._mask.to(scores.device))
+            allowed.masked_fill_(~_bits(self._mask.to(scores.device), scores.shape[1]), float("-inf"))
         allowed[:, self._never] = float("-inf")
         self._before = (scores, log_sums)
         return allowed
@@ -124,3 +129,9 @@ class Watch(LogitsProcessor):  # type: ignore[misc]
         assert self._before is not None
         scores, log_sums = self._before
         self._chosen.append((scores.gather(1, tokens[:, None]).float() - log_sums)[:, 0])
+
+
+def _bits(mask: torch.Tensor, count: int) -> torch.Tensor:
+    """The first ``count`` bits of each row of 32-bit words. xgrammar's own kernels want a compiler on a machine with a GPU."""
+    shifts = torch.arange(32, dtype=torch.int32, device=mask.device)
+    return ((mask[:, :, None] >> shifts) & 1).bool().reshape(len(mask), -1)[:, :count]

@@ -80,6 +80,7 @@ class VlmTagger:
         handbook: Handbook,
         max_tags: int = 10,
         bounds: Bounds | None = None,
+        *,
         guards: Guards | None = None,
         known: KnownTags | None = None,
         constrained: bool = True,

@@ -20,7 +20,7 @@ JUDGING = Bounds(batch=128, tokens=1_000_000, new_tokens=256)
 def judge(model: VlmModel, held_out: Sequence[HeldOut], pictures: Sequence[NDArray[np.uint8]], constrained: bool = True) -> dict[str, Any]:
     """Micro F1, precision and recall of (text) over the notes with all their media, recall by foremost source, F1 by community, and F1 of
     the same notes as words alone. Texts must agree whatever their case; the dimension is counted apart."""
-    tagger = VlmTagger(model, load_handbook(), MAX_TAGS, JUDGING, Guards(), constrained=constrained)
+    tagger = VlmTagger(model, load_handbook(), MAX_TAGS, JUDGING, guards=Guards(), constrained=constrained)
     notes = [one.note for one in held_out]
     media = [
         media_of(plain_speech(one.spoken), [SeenImage(pictures[number], source, at) for number, source, at in one.pictures])

@@ -15,7 +15,7 @@ from msgspec import Struct
 from transformers import AutoProcessor
 
 from models.handbook import load_handbook
-from models.vlm_model import CARD_FILE, TaggerCard, VlmModel
+from models.vlm_model import CARD_FILE, VlmCard, VlmModel
 from offline.demo_models.vlm_build import MERGE, PATCH, Size, make_model
 from offline.demo_models.vlm_data import HeldOut, open_pictures
 from offline.demo_models.vlm_forward import loss_of
@@ -28,7 +28,8 @@ Say = Callable[[str], None]
 
 
 class Training(Struct, frozen=True, kw_only=True):
-    """``steps``: 0 = as many as fit into ``minutes``; ``judge_at``: shares of the training after which held-out notes are tagged."""
+    """``steps``: 0 = as many as fit into ``minutes``; ``judge_at``: shares of the training after which ``judged`` of the
+    held-out notes are tagged; ``held_out``: how many are tagged at the end, 0 = all."""
 
     steps: int = 6000
     minutes: float = 0.0
@@ -40,10 +41,11 @@ class Training(Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     judge_at: tuple[float, ...] = (0.3, 0.6)
     judged: int = 100
+    held_out: int = 0
     save_every: int = 1000
 
 
-def train(data: Path, out: Path, training: Training, say: Say, size: Size | None = None, resume: bool = False) -> dict[str, Any]:
+def train(data: Path, out: Path, training: Training, say: Say, *, size: Size | None = None, resume: bool = False) -> dict[str, Any]:
     """Trains on a prepared directory and writes model, processor, card and figures into ``out``; returns the figures.
 
     Raises:
@@ -61,11 +63,13 @@ def train(data: Path, out: Path, training: Training, say: Say, size: Size | None
     pixels = open_pictures(data / "pictures.npz")
     stored = torch.from_numpy(np.stack(pixels)).to(training.device) if pixels else torch.zeros(0)
     held_out = msgspec.json.decode((data / "held_out.json").read_bytes(), type=list[HeldOut])
+    if training.held_out:
+        held_out = held_out[:: -(-len(held_out) // training.held_out)]
     run = _Run(model, training, out, say)
     if resume:
         run.load()
     say(f"{len(rows)} rows, {len(pixels)} pictures, {sum(p.numel() for p in model.parameters()):,} parameters")
-    feed = batches(rows, training.batch, training.seed)
+    feed = batches(rows + [row for row in rows if len(row.pictures)], training.batch, training.seed)  # pictures are learned slowest
     for _ in range(run.step):
         next(feed)
     judged: list[dict[str, Any]] = []
@@ -138,7 +142,9 @@ class _Run:
     def save(self) -> None:
         """Writes a checkpoint; it is whole or it is the one before."""
         part = self._path.with_suffix(".part")
-        torch.save({"step": self.step, "model": self._model.state_dict(), "optimiser": self._optimiser.state_dict(), "spent": self.spent}, part)
+        torch.save(
+            {"step": self.step, "model": self._model.state_dict(), "optimiser": self._optimiser.state_dict(), "spent": self.spent}, part
+        )
         part.replace(self._path)
 
     def load(self) -> None:
@@ -174,13 +180,13 @@ def _wrapped(model: Any, processor: Any, facts: dict[str, Any], version: str = "
     return VlmModel(model, processor, _card(facts, version), "the demo model")
 
 
-def _card(facts: dict[str, Any], version: str) -> TaggerCard:
-    return TaggerCard(
+def _card(facts: dict[str, Any], version: str) -> VlmCard:
+    return VlmCard(
         style=facts["style"], prompt=facts["prompt"], handbook=facts["handbook"], image_pixels=facts["image_pixels"], version=version
     )
 
 
-def _export(model: Any, processor: Any, facts: dict[str, Any], out: Path) -> TaggerCard:
+def _export(model: Any, processor: Any, facts: dict[str, Any], out: Path) -> VlmCard:
     """Half precision, the processor, and the card."""
     import copy
 

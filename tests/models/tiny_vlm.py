@@ -54,7 +54,13 @@ def tiny_intern() -> VlmModel:
     )
     images = GotOcr2ImageProcessor(size={"height": 56, "width": 56}, min_patches=1, max_patches=2, crop_to_patches=True)
     processor = InternVLProcessor(images, made, InternVLVideoProcessor(), image_seq_length=4, chat_template=INTERN_TEMPLATE)
-    vision: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 56}
+    vision: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": 56,
+    }
     text: dict[str, Any] = {
         "model_type": "qwen3", "vocab_size": SIZE.vocabulary + 8, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
         "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 2048, "tie_word_embeddings": True,

@@ -50,7 +50,9 @@ def test_logits_and_positions_are_the_models() -> None:
         assert torch.equal(positions[:, number, :length], batch.positions[:, number, :length])
     pixel_values = patches(pictures).reshape(-1, patches(pictures).shape[-1])
     with torch.no_grad():
-        theirs = model(input_ids=batch.ids, attention_mask=mask, pixel_values=pixel_values, image_grid_thw=grid, mm_token_type_ids=kinds).logits
+        theirs = model(
+            input_ids=batch.ids, attention_mask=mask, pixel_values=pixel_values, image_grid_thw=grid, mm_token_type_ids=kinds
+        ).logits
     chosen = theirs[:, :-1][batch.learned[:, 1:]]
     assert torch.allclose(logits, chosen, atol=1e-4)
     assert wanted.tolist() == [token for row in rows for token in row.ids[row.answer :]]
