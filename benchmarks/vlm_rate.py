@@ -111,7 +111,7 @@ def _notes(count: int) -> tuple[list[NoteEvent], list[NoteMedia]]:
                 category="dressing",
                 title="亚麻衬衫和阔腿裤",
                 body=body,
-            )  # fmt: skip
+            )
         )
         pixels = rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
         media.append(NoteMedia([SeenImage(pixels, "image", 0)]))
