@@ -46,6 +46,23 @@ class Settings(Struct, frozen=True, kw_only=True):
     tag_encoder_cache: Annotated[int, Meta(ge=0), _doc("tag vectors kept in memory, least recently used go first; 0 = none")] = 20_000
     encoder_threads: Annotated[int, Meta(ge=0), _doc("onnxruntime threads; 0 = all cores")] = 1
     tagger_max_tags: Annotated[Positive, _doc("tags kept per note")] = 10
+    tagger_known_tags: Annotated[
+        int, Meta(ge=0), _doc("known tags of the category that are offered to a model, nearest to the note; 0 = none")
+    ] = 24
+    guard_evidence: Annotated[bool, _doc("a model's tag that claims words must be found in title, body, product or speech")] = True
+    guard_contradictions: Annotated[bool, _doc("a model's tag goes that contradicts the product card")] = True
+    guard_aliases: Annotated[bool, _doc("a model's tag that says the same as one of the handbook takes its wording")] = True
+    guard_alias_similarity: Annotated[Share, _doc("cosine from which two tags say the same")] = 0.93
+    vlm_model: Annotated[str, _doc("vision-language model of the tagger vlm: a local directory or a hub id (Qwen3-VL, InternVL3)")] = ""
+    vlm_device: Annotated[str, _doc("where it runs: auto, cpu, cuda, cuda:1; auto = cuda where there is one")] = "auto"
+    vlm_dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], _doc("its arithmetic; auto = bfloat16 on cuda, float32 elsewhere")
+    ] = "auto"
+    vlm_batch: Annotated[Positive, _doc("notes it is given at a time; fewer where they do not fit into memory")] = 16
+    vlm_new_tokens: Annotated[Positive, _doc("tokens of an answer at most")] = 512
+    vlm_image_pixels: Annotated[
+        int, Meta(ge=1024), _doc("pixels of a picture as the model sees it, at most; weights trained by us bring their own")
+    ] = 200_704
     profile_half_life_days: Annotated[NotNegative, _doc("half-life of profile scores in days; 0 = no decay")] = 30.0
     profile_max_tags: Annotated[int, Meta(ge=0), _doc("tags kept per reader, highest scored; 0 = all")] = 200
     profile_max_notes: Annotated[int, Meta(ge=1000), _doc("notes per reader whose like and favorite state is kept exactly")] = 1000
