@@ -56,7 +56,7 @@ class Grammars:
 
     def of(self, schema: dict[str, Any]) -> xgrammar.CompiledGrammar:
         """The grammar of a schema; JSON without spaces between its parts."""
-        key = json.dumps(schema, sort_keys=True)
+        key = json.dumps(schema)  # an object is written in the order of its properties
         if key not in self._kept:
             self._kept[key] = self._compiler.compile_json_schema(key, any_whitespace=False, separators=(",", ":"))
             if len(self._kept) > GRAMMARS_KEPT:
