@@ -134,17 +134,10 @@ class TagIndex(Struct, frozen=True):
         best = context.limit * RESCORED if cut else context.limit
         sums = looked.listed.sums(weights, best)
         yield Look(notes=tuple(sums))
-        listing = _best([Hit(note_id, total, _published(note_id, context)) for note_id, total in sums.items()], best)
-        hits = [scored for hit in listing if (scored := self._scored(hit, context.notes.records.get(hit.note_id), weights)) is not None]
-        return Found(_best(hits, context.limit), cut or len(listing) >= context.limit)
-
-    @staticmethod
-    def _scored(hit: Hit, record: Glance | None, weights: Mapping[str, float]) -> Hit | None:
-        """The hit with its record's score; a note that is unknown or deleted stays for the filters to name."""
-        if record is None or record.deleted:
-            return hit
-        shared = [weights[text] for text in record.texts if text in weights]
-        return Hit(hit.note_id, math.fsum(shared), record.published_at) if shared else None
+        if len(sums) > best:  # those that equal the last are among them
+            ordered = _best([Hit(note_id, total, _published(note_id, context)) for note_id, total in sums.items()], best)
+            sums = {hit.note_id: hit.score for hit in ordered}
+        return Found(_best(_scored(sums, context.notes.records, weights), context.limit), cut or len(sums) >= context.limit)
 
 
 class Fresh(Struct, frozen=True):
@@ -208,6 +201,21 @@ DEFAULT_CHANNELS = ("tag_embedding", "tag_index_idf", "fresh")
 def idf(notes: int, tagged: int) -> float:
     """ln((N + 1) / df), at least ln((N + 1) / N): a tag that all notes have still says a little (Sparck Jones 1972, one note added)."""
     return math.log((notes + 1) / min(tagged, notes)) if notes and tagged else 0.0
+
+
+def _scored(sums: Mapping[str, float], records: Mapping[str, Glance], weights: Mapping[str, float]) -> list[Hit]:
+    """Hits with their records' scores, none for those that share nothing; a note that is unknown or deleted stays, and the filters name
+    it."""
+    hits: list[Hit] = []
+    for note_id, total in sums.items():
+        record = records.get(note_id)
+        if record is None or record.deleted:
+            hits.append(Hit(note_id, total, 0 if record is None else record.published_at))
+            continue
+        shared = [weights[text] for text in record.texts if text in weights]
+        if shared:
+            hits.append(Hit(note_id, math.fsum(shared), record.published_at))
+    return hits
 
 
 def _published(note_id: str, context: Context) -> int:

@@ -6,8 +6,11 @@ content, so it is unpacked once by a process and not once by each query.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from recall.redis_client import Client, in_places, read_all, together, value_calls
 from recall.stores import ALL, Look, Looked, TagCounts, Window
@@ -15,6 +18,7 @@ from schemas.keys import Keys
 from schemas.stored import TOKEN_BYTES, NoteGlance, unpack_glance
 
 GLANCES_KEPT = 20_000
+TAG_KEYS_KEPT = 20_000
 Calls = list[tuple[Any, ...]]
 Places = Sequence[Sequence[int]]
 # KEYS: sorted sets; ARGV[1] the highest score that counts. Answers how many members each has up to it.
@@ -45,8 +49,11 @@ class RedisListed(NamedTuple):
                 totals[member] = get(member, 0.0) + weight
         if best <= 0 or not totals:
             return {}
-        least = sorted(totals.values(), reverse=True)[min(best, len(totals)) - 1]
-        return {note.decode(): total for note, total in totals.items() if total >= least}
+        values = np.fromiter(totals.values(), np.float64, len(totals))
+        last = max(len(totals) - best, 0)
+        chosen = np.flatnonzero(values >= np.partition(values, last)[last])
+        notes = list(totals)
+        return {notes[place].decode(): value for place, value in zip(chosen.tolist(), values[chosen].tolist(), strict=True)}
 
 
 class RedisLooks:
@@ -55,13 +62,14 @@ class RedisLooks:
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
+        self._tag_key = lru_cache(TAG_KEYS_KEPT)(keys.tag)
         self._glances: dict[bytes, NoteGlance] = {}
 
     def look(self, look: Look, window: Window, limit: int) -> Looked:
         """See ``Notes``."""
         tags, counted, categories, notes = (list(dict.fromkeys(names)) for names in look)
         counts, count_places = self._counts(counted, window.until) if counted else ([], [])
-        lists = [*map(self._keys.tag, tags), *map(self._keys.recent, categories)] if limit > 0 else []
+        lists = [*map(self._tag_key, tags), *map(self._keys.recent, categories)] if limit > 0 else []
         values, value_places = value_calls(self._client, self._keys.notes(notes))
         answers = iter(read_all(self._client, [*counts, *range_calls(lists, window, limit), *values]))
         found = _counted(counted, count_places, list(islice(answers, len(counts))))
@@ -81,7 +89,7 @@ class RedisLooks:
 
     def _counts(self, texts: Sequence[str], until: int | None) -> tuple[Calls, Places]:
         """Commands that count all notes and those of each tag, and of each command the places of what it counts."""
-        keys = [self._keys.recent(ALL), *map(self._keys.tag, texts)]
+        keys = [self._keys.recent(ALL), *map(self._tag_key, texts)]
         places = together(self._client, keys)
         high = "+inf" if until is None else until
         return [("EVAL", COUNT, len(some), *(keys[place] for place in some), high) for some in places], places
