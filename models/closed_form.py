@@ -21,7 +21,7 @@ POWER_ROUNDS = 4
 OVERSAMPLED = 16
 BLOCK = 512
 EXACT_MAX = 5_000
-SINGULAR_MIN = 1e-4
+SINGULAR_MIN = 2e-3
 """Share of the greatest singular value below which single precision tells nothing from the Gram matrix."""
 
 
