@@ -22,7 +22,7 @@ from models.roles import TagEncoder
 from offline import recall_baselines as baselines
 from offline.recall_data import Layout, RecallData, coarse_tags, load_dataset, with_tags
 from offline.recall_metrics import Ranker, judge, unseen
-from offline.recall_report import read_seeds, show, summary_of
+from offline.recall_report import over_best, read_seeds, show, summary_of
 from offline.recall_task import SPLIT_SEED, Protocol, Task, among_all, check_leaks, make_task
 from offline.served_recall import CHANNELS, SERVED_OPTION, SERVED_QUERIES, Served, drawn_queries, judge_served, serve_task
 from schemas.errors import BadSetting
@@ -87,7 +87,17 @@ def evaluate(data: RecallData, asked: Asked, encoder: TagEncoder, say: Say) -> d
         "through_recall": {"methods": [name for name in asked.methods if name in CHANNELS], "queries": len(served)},
         "methods": {name: summary_of(figures[name], task.reader[rows[name]], asked.k) for name in asked.methods},
         "learned": learned,
-    }
+    } | _over_best(figures, np.asarray(served), task.reader)
+
+
+def _over_best(figures: Mapping[str, list[NDArray[np.float64]]], served: NDArray[np.int64], reader: NDArray[np.int64]) -> dict[str, Any]:
+    """The merge against the best method without learning, where both were asked for, on the queries that went through ``recall()``."""
+    recalls = {name: np.mean(runs, axis=0)[:, 0] for name, runs in figures.items()}
+    shared = {name: recall if name in CHANNELS else recall[served] for name, recall in recalls.items()}
+    plain = {name: recall for name, recall in shared.items() if name not in LEARNED}
+    if "merge" not in shared or not plain:
+        return {}
+    return {"merge_over_best_heuristic": over_best(shared["merge"], plain, reader[served])}
 
 
 def _through_recall(run: Evaluation, queries: Sequence[int], figures: dict[str, list[NDArray[np.float64]]]) -> list[dict[str, Any]]:

@@ -108,6 +108,9 @@ def test_a_large_set_is_bounded_where_recall_is_asked(tmp_path: Path) -> None:
     assert isinstance(methods, dict)
     assert list(methods) == ["tag_index_raw", "random", "merge"]
     assert methods["merge"]["recall@5"] > methods["random"]["recall@5"]
+    over = report["merge_over_best_heuristic"]
+    assert over["heuristic"] == "tag_index_raw"
+    assert over["ratio"] == pytest.approx(methods["merge"]["recall@5"] / methods["tag_index_raw"]["recall@5"], abs=1e-3)
 
 
 def test_table_for_people_and_wrong_usage(tmp_path: Path) -> None:
