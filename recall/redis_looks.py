@@ -10,8 +10,6 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from recall.redis_client import Client, in_places, read_all, together, value_calls
 from recall.stores import ALL, Look, Looked, TagCounts, Window
 from schemas.keys import Keys
@@ -42,6 +40,8 @@ class RedisListed(NamedTuple):
 
     def sums(self, weights: Mapping[str, float], best: int) -> dict[str, float]:
         """See ``Listed``."""
+        import numpy as np
+
         totals: dict[bytes, float] = {}
         get = totals.get
         for text, weight in weights.items():
