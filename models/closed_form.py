@@ -20,7 +20,8 @@ Dense = NDArray[np.float32]
 POWER_ROUNDS = 4
 OVERSAMPLED = 16
 BLOCK = 512
-EXACT_MAX = 5_000
+EXACT_MAX, EXACT_SHARE = 5_000, 8
+"""Shorter side of a dense matrix up to which all of its directions are worked out: as such, and as a multiple of those wanted."""
 SINGULAR_MIN = 2e-3
 """Share of the greatest singular value below which single precision tells nothing from the Gram matrix."""
 
@@ -40,12 +41,11 @@ class Smoothing(Struct, frozen=True):
 def leading_vectors(matrix: Any, rank: int, seed: int = 0) -> Dense:
     """Right singular vectors of a matrix (rows, columns), shape (columns, rank); ``rank`` is lowered to what the matrix can have.
 
-    A sparse or very large one: by randomised subspace iteration (Halko, Martinsson and Tropp 2011). A dense one with a short side: exactly,
-    from the eigenvectors of its Gram matrix, which for a thousand vectors is several times faster; a wide matrix has no direction,
-    a column of zeros, where it has no length.
+    By randomised subspace iteration (Halko, Martinsson and Tropp 2011). Of a dense matrix of which many are wanted: exactly, from the
+    eigenvectors of its Gram matrix, in a third of the time; a wide one has no direction, a column of zeros, where it has no length.
     """
     rank = min(rank, *matrix.shape)
-    if not sparse.issparse(matrix) and min(matrix.shape) <= EXACT_MAX:
+    if not sparse.issparse(matrix) and min(matrix.shape) <= min(EXACT_MAX, EXACT_SHARE * rank):
         return _exact_vectors(matrix, rank)
     width = min(rank + OVERSAMPLED, *matrix.shape)
     basis = np.random.default_rng(seed).standard_normal((matrix.shape[1], width)).astype(np.float32)
