@@ -1,6 +1,7 @@
 """``python -m benchmarks [NAME...]``: runs benchmarks in fresh processes and records the figures beside this file."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,9 @@ BENCHMARKS = (
     "tower_training",
     "frames",
 )
+SPACED = ("publish_to_recallable", "index_upserts")
+"""Those that write vectors of every space of a bundle."""
+WITH_SPACES = " with learned spaces"
 _CHILD = (
     "import importlib, msgspec, pathlib, sys\n"
     "rows = importlib.import_module(f'benchmarks.{sys.argv[1]}').run()\n"
@@ -43,17 +47,25 @@ _CHILD = (
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the figures are kept.",
 )
-def main(names: tuple[str, ...], repeats: int, directory: Path) -> None:
+@click.option(
+    "--bundle",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help=f"Directory of a bundle with learned spaces, for {' and '.join(SPACED)}; these figures are kept beside those without.",
+)
+def main(names: tuple[str, ...], repeats: int, directory: Path, bundle: Path | None) -> None:
     """Times TagStream against its peers and limits; names choose among the benchmarks, only their figures are replaced.
 
     Example: python -m benchmarks tag_encoder --repeats 5
     """
     console = Console(stderr=True)
+    known = BENCHMARKS if bundle is None else SPACED
     for name in names:
-        if name not in BENCHMARKS:
-            raise click.UsageError(f"{name} is no benchmark; there are: {', '.join(BENCHMARKS)}")
+        if name not in known:
+            raise click.UsageError(f"{name} is no benchmark{' of spaces' if bundle else ''}; there are: {', '.join(known)}")
+    if bundle is not None:
+        os.environ["TAGSTREAM_BUNDLE"] = str(bundle.absolute())
     failed: list[str] = []
-    for name in names or BENCHMARKS:
+    for name in names or known:
         if importlib.util.find_spec(f"benchmarks.{name}") is None:
             console.print(f"{name}: benchmarks/{name}.py is missing; its figures stay as they are")
             failed.append(name)
@@ -63,8 +75,9 @@ def main(names: tuple[str, ...], repeats: int, directory: Path) -> None:
             failed.append(name)
             continue
         results = sum_up(runs)
-        _record(directory, name, results)
-        console.print(_table(name, results))
+        key = name if bundle is None else name + WITH_SPACES
+        _record(directory, key, results)
+        console.print(_table(key, results))
     if failed:
         console.print(f"not measured: {', '.join(failed)}")
         sys.exit(1)
@@ -90,7 +103,8 @@ def _record(directory: Path, name: str, results: list[Result]) -> None:
     measured = read_results(directory / "results.json")
     measured[name] = Measured(describe_machine(), results)
     directory.mkdir(parents=True, exist_ok=True)
-    write_results(directory, {key: measured[key] for key in BENCHMARKS if key in measured})
+    keys = [key for benchmark in BENCHMARKS for key in (benchmark, benchmark + WITH_SPACES)]
+    write_results(directory, {key: measured[key] for key in keys if key in measured})
 
 
 def _table(name: str, results: list[Result]) -> Table:

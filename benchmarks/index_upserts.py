@@ -3,11 +3,15 @@
 Both sides write the same rows, in batches of the same size, into a pair of collections each (HNSW for all notes, FLAT for fresh ones),
 made by the same code on the same server. Batches alternate, so that neither side gets the emptier server; the second pass replaces every
 row. Ours includes what the bare calls leave out: checks of dimension and finiteness, removal of repeats, hashed keys, the fresh split.
+Where the settings name a bundle, each note has a vector in each of its learned spaces too; both sides write the spaces at the same time.
 """
 
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
@@ -15,13 +19,14 @@ import msgspec
 import numpy as np
 
 from benchmarks.report import Row
+from models.bundle import Bundle
 from recall.milvus_client import milvus_client
 from recall.note_collections import FRESH, KINDS, Place
 from recall.note_index import BATCH_ROWS, HOUR_MS, MilvusNoteIndex, now_ms, window_filter
 from recall.stores import Window
 from schemas.keys import note_key
 from schemas.settings import Settings, load
-from schemas.writes import PutVector
+from schemas.writes import TAG_SPACE, PutVector
 
 DIMENSION = 384
 NOTES = 10_000
@@ -34,53 +39,59 @@ K = 100
 def run() -> list[Row]:
     """Upserts per second in the median batch, and p50 and p99 of a search for the newest 24 hours."""
     settings = msgspec.structs.replace(load(), namespace=f"bench{uuid.uuid4().hex[:8]}")
-    ours, raw = MilvusNoteIndex(settings, "ours"), MilvusNoteIndex(settings, "raw")
+    learned = {name: part.dimension for name, part in Bundle(Path(settings.bundle)).identity.spaces.items()} if settings.bundle else {}
+    ours, raw = (MilvusNoteIndex(settings, bundle, spaces=list(learned)) for bundle in ("ours", "raw"))
     client = milvus_client(settings)
     try:
-        ours.create(DIMENSION)
-        raw.create(DIMENSION)
-        puts = _puts(np.random.default_rng(11))
-        return [*_upserts(settings, ours, client, puts), *_searches(settings, ours, client, puts)]
+        ours.create(DIMENSION, learned)
+        raw.create(DIMENSION, learned)
+        rng = np.random.default_rng(11)
+        puts = {space: _puts(rng, space, dimension) for space, dimension in {TAG_SPACE: DIMENSION, **learned}.items()}
+        return [*_upserts(settings, ours, client, puts), *_searches(settings, ours, client, puts[TAG_SPACE])]
     finally:
-        for kind in KINDS:
-            client.drop_alias(Place(settings.namespace, kind=kind).alias, timeout=30)
+        for space, kind in product((TAG_SPACE, *learned), KINDS):
+            client.drop_alias(Place(settings.namespace, space, kind).alias, timeout=30)
             for bundle in ("ours", "raw"):
-                client.drop_collection(Place(settings.namespace, kind=kind, bundle=bundle).name, timeout=30)
+                client.drop_collection(Place(settings.namespace, space, kind, bundle).name, timeout=30)
 
 
-def _puts(rng: np.random.Generator) -> list[PutVector]:
-    vectors = rng.standard_normal((NOTES, DIMENSION), dtype=np.float32)
+def _puts(rng: np.random.Generator, space: str, dimension: int) -> list[PutVector]:
+    vectors = rng.standard_normal((NOTES, dimension), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     now = now_ms()
-    ages = rng.integers(0, 40 * HOUR_MS, NOTES)
-    return [PutVector(f"note-{i}", f"author-{i % 997}", "shoes", now - int(ages[i]), now, vectors[i]) for i in range(NOTES)]
+    ages = np.random.default_rng(12).integers(0, 40 * HOUR_MS, NOTES)  # of a note the same in every space
+    return [PutVector(f"note-{i}", f"author-{i % 997}", "shoes", now - int(ages[i]), now, vectors[i], space) for i in range(NOTES)]
 
 
-def _upserts(settings: Settings, ours: MilvusNoteIndex, client: Any, puts: list[PutVector]) -> list[Row]:
-    names = [Place(settings.namespace, kind=kind, bundle="raw").name for kind in KINDS]
-    rows = [{**msgspec.structs.asdict(put), "pk": note_key(put.note_id)} for put in puts]
+def _upserts(settings: Settings, ours: MilvusNoteIndex, client: Any, puts: dict[str, list[PutVector]]) -> list[Row]:
+    rows = {space: [_row(put) for put in of] for space, of in puts.items()}
     batches = [slice(start, start + BATCH_ROWS) for start in range(0, NOTES, BATCH_ROWS)] * PASSES
 
     def through_index(batch: slice) -> None:
-        ours.upsert(puts[batch])
+        ours.upsert([put for of in puts.values() for put in of[batch]])
 
     def bare(batch: slice) -> None:
-        for name in names:
-            client.upsert(name, rows[batch], timeout=30)
+        list(pool.map(lambda space: bare_space(space, batch), rows))
+
+    def bare_space(space: str, batch: slice) -> None:
+        for kind in KINDS:
+            client.upsert(Place(settings.namespace, space, kind, "raw").name, rows[space][batch], timeout=30)
 
     sides: dict[str, Callable[[slice], None]] = {"ours": through_index, "raw": bare}
-    for batch in batches[:WARM]:
-        for write in sides.values():
-            write(batch)
     took: dict[str, list[float]] = {side: [] for side in sides}
-    for number, batch in enumerate(batches):
-        for side in ("ours", "raw") if number % 2 else ("raw", "ours"):
-            started = time.perf_counter()
-            sides[side](batch)
-            took[side].append(time.perf_counter() - started)
+    with ThreadPoolExecutor(len(rows)) as pool:
+        for batch in batches[:WARM]:
+            for write in sides.values():
+                write(batch)
+        for number, batch in enumerate(batches):
+            for side in ("ours", "raw") if number % 2 else ("raw", "ours"):
+                started = time.perf_counter()
+                sides[side](batch)
+                took[side].append(time.perf_counter() - started)
+    dimensions = " and ".join(str(len(of[0].vector)) for of in puts.values())
     return [
         Row(
-            what=f"index upserts, dimension {DIMENSION}, batches of {BATCH_ROWS}, both collections",
+            what=f"index upserts, dimension {dimensions}, batches of {BATCH_ROWS}, both collections",
             unit="notes/s",
             ours=BATCH_ROWS / median(took["ours"]),
             peer=BATCH_ROWS / median(took["raw"]),
@@ -89,6 +100,12 @@ def _upserts(settings: Settings, ours: MilvusNoteIndex, client: Any, puts: list[
             note="rate of the median batch: now and then the server holds a batch of either side for a second",
         )
     ]
+
+
+def _row(put: PutVector) -> dict[str, Any]:
+    row = msgspec.structs.asdict(put)
+    del row["space"]
+    return {**row, "pk": note_key(put.note_id)}
 
 
 def _searches(settings: Settings, ours: MilvusNoteIndex, client: Any, puts: list[PutVector]) -> list[Row]:

@@ -2,7 +2,8 @@
 
 A note counts as recallable when a search with Bounded reads, as recall makes it, finds its vector; the index job's watch stamps that
 moment, so the figure includes the watch's own tick of 50 ms. Texts are composed of the handbook's terms with invented names and numbers, so
-that nearly every phrase is new to the encoder's cache.
+that nearly every phrase is new to the encoder's cache. Where the settings name a bundle, a note is recallable once it is found in each of
+its spaces.
 """
 
 import random

@@ -39,6 +39,7 @@ from recall.query import FETCH_MIN, Query, RecallStores, recall
 from recall.reader import KnownNotes, read_reader
 from recall.redis_client import Client, redis_client
 from recall.serving import Answers, LiveStores
+from recall.settle import settle
 from recall.stores import Window
 from schemas.codec import encode
 from schemas.events import CATEGORIES, Interaction, Tag
@@ -84,13 +85,14 @@ class Made(Struct, frozen=True):
 def run(size: Size = Size()) -> list[Row]:  # noqa: B008
     """Rows of all three comparisons."""
     settings = msgspec.structs.replace(load(), namespace=f"bench{uuid.uuid4().hex[:8]}", tag_encoder_cache=50_000)
+    thresholds = gc.get_threshold()
     try:
         made = _fill(settings, size)
-        gc.collect()
-        gc.freeze()  # as ``tagstream serve`` does; and what was made to fill the stores is no part of a server
+        settle()  # as ``tagstream serve`` does; and what was made to fill the stores is no part of a server
         return [*_latency(made), *_together(made), *_exactness(made)]
     finally:
         gc.unfreeze()
+        gc.set_threshold(*thresholds)
         drop_namespace(settings)
 
 

@@ -19,6 +19,11 @@ from scipy import linalg, sparse
 Dense = NDArray[np.float32]
 POWER_ROUNDS = 4
 OVERSAMPLED = 16
+BLOCK = 512
+EXACT_MAX, EXACT_SHARE = 5_000, 8
+"""Shorter side of a dense matrix up to which all of its directions are worked out: as such, and as a multiple of those wanted."""
+SINGULAR_MIN = 2e-3
+"""Share of the greatest singular value below which single precision tells nothing from the Gram matrix."""
 
 
 class Smoothing(Struct, frozen=True):
@@ -34,9 +39,14 @@ class Smoothing(Struct, frozen=True):
 
 
 def leading_vectors(matrix: Any, rank: int, seed: int = 0) -> Dense:
-    """Right singular vectors of a sparse or dense matrix (rows, columns), shape (columns, rank), by randomised subspace iteration (Halko,
-    Martinsson and Tropp 2011). ``rank`` is lowered to what the matrix can have."""
+    """Right singular vectors of a matrix (rows, columns), shape (columns, rank); ``rank`` is lowered to what the matrix can have.
+
+    By randomised subspace iteration (Halko, Martinsson and Tropp 2011). Of a dense matrix of which many are wanted: exactly, from the
+    eigenvectors of its Gram matrix, in a third of the time; a wide one has no direction, a column of zeros, where it has no length.
+    """
     rank = min(rank, *matrix.shape)
+    if not sparse.issparse(matrix) and min(matrix.shape) <= min(EXACT_MAX, EXACT_SHARE * rank):
+        return _exact_vectors(matrix, rank)
     width = min(rank + OVERSAMPLED, *matrix.shape)
     basis = np.random.default_rng(seed).standard_normal((matrix.shape[1], width)).astype(np.float32)
     for _ in range(POWER_ROUNDS):
@@ -44,6 +54,19 @@ def leading_vectors(matrix: Any, rank: int, seed: int = 0) -> Dense:
         basis, _ = np.linalg.qr(np.asarray(matrix.T @ left))
     _, _, right = np.linalg.svd(np.asarray(matrix @ basis), full_matrices=False)
     return np.asarray((basis @ right.T)[:, :rank], np.float32)
+
+
+def _exact_vectors(matrix: Dense, rank: int) -> Dense:
+    """``leading_vectors`` of a dense matrix, by its shorter side."""
+    wide = matrix.shape[0] < matrix.shape[1]
+    gram = matrix @ matrix.T if wide else matrix.T @ matrix
+    last = len(gram) - 1
+    values, vectors = linalg.eigh(gram, subset_by_index=[last - rank + 1, last], overwrite_a=True, check_finite=False)
+    singular, vectors = np.sqrt(np.maximum(values[::-1], 0.0)), vectors[:, ::-1]
+    if not wide:
+        return np.asarray(vectors, np.float32)
+    known = singular > SINGULAR_MIN * singular[0]
+    return np.asarray(matrix.T @ (vectors * np.divide(1.0, singular, out=np.zeros_like(singular), where=known)), np.float32)
 
 
 def fit_smoothing(
@@ -103,10 +126,13 @@ class Content(Struct, frozen=True):
 
     def gram(self) -> Dense:
         """X'X, (tags + features, tags + features)."""
-        right = self.right
-        corner = np.asarray(self.tags.T @ right)
-        top = np.hstack([(self.tags.T @ self.tags).toarray(), corner])
-        return np.vstack([top, np.hstack([corner.T, right.T @ right])]).astype(np.float32)
+        right, split = self.right, self.tags.shape[1]
+        gram = np.empty((split + right.shape[1],) * 2, np.float32)
+        gram[:split, :split] = (self.tags.T @ self.tags).toarray()
+        gram[:split, split:] = self.tags.T @ right
+        gram[split:, :split] = gram[:split, split:].T
+        gram[split:, split:] = right.T @ right
+        return gram
 
     def matrix(self) -> Dense:
         """All of it, (notes, tags + features)."""
@@ -119,31 +145,48 @@ class Content(Struct, frozen=True):
 
 
 class Ridge(Struct, frozen=True):
-    """A factored ridge system over some of the features: ``lower`` is the Cholesky factor of X'X + l I, ``features`` says which those are
-    among the content's. A vector of content times ``lower``^-T is "whitened"; the inner product of two whitened vectors is the ridge
-    prediction of one from the other. Features left out count as 0."""
+    """A factored ridge system over some of the features, those of the tags and some beside them: X'X + l I = L L' with
+    L = [``tags`` 0; ``below`` ``right``]. ``features`` says which those are among the content's. Several views share ``tags``.
 
-    lower: Dense
+    A vector of content times L^-T is "whitened"; the inner product of two whitened vectors is the ridge prediction of one from the other.
+    Features left out count as 0.
+    """
+
+    tags: Dense
+    below: Dense
+    right: Dense
     features: NDArray[np.int64]
 
     def solve(self, columns: Dense) -> Dense:
         """(X'X + l I)^-1 times ``columns``, (features, columns)."""
-        return self._among_all(linalg.cho_solve((self.lower, True), columns[self.features], check_finite=False), len(columns))
+        return self.colour(self._forward(columns[self.features]), len(columns))
 
     def whiten(self, gathered: Dense) -> Dense:
-        """(rows, all features) times lower^-T, (rows, features)."""
-        solved = linalg.solve_triangular(self.lower, gathered[:, self.features].T, lower=True, check_finite=False)
-        return np.asarray(solved.T, np.float32)
+        """(rows, all features) times L^-T, (rows, features)."""
+        return self._forward(gathered[:, self.features].T).T
 
     def colour(self, rows: Dense, width: int) -> Dense:
-        """lower^-T times ``rows``, (width, columns): what content of ``width`` features must be multiplied by to be whitened and projected
-        on ``rows``."""
-        return self._among_all(linalg.solve_triangular(self.lower, rows, lower=True, trans="T", check_finite=False), width)
-
-    def _among_all(self, rows: Any, width: int) -> Dense:
+        """L^-T times ``rows``, (width, columns): what content of ``width`` features must be multiplied by to be whitened and projected on
+        ``rows``."""
+        split = len(self.tags)
         among = np.zeros((width, rows.shape[1]), np.float32)
-        among[self.features] = rows
+        right = _solved(self.right, rows[split:], transposed=True)
+        among[self.features[split:]] = right
+        if split:
+            among[self.features[:split]] = _solved(self.tags, rows[:split] - self.below.T @ right, transposed=True)
         return among
+
+    def _forward(self, columns: Dense) -> Dense:
+        """L^-1 times ``columns``."""
+        split = len(self.tags)
+        solved = np.empty(columns.shape, np.float32, order="F")
+        solved[:split] = _solved(self.tags, columns[:split]) if split else 0.0
+        solved[split:] = _solved(self.right, columns[split:] - self.below @ solved[:split])
+        return solved
+
+
+def _solved(lower: Dense, columns: Dense, *, transposed: bool = False) -> Dense:
+    return np.asarray(linalg.solve_triangular(lower, columns, lower=True, trans="T" if transposed else "N", check_finite=False), np.float32)
 
 
 def fit_ridges(content: Content, l2: float, views: Sequence[NDArray[np.int64]]) -> list[Ridge]:
@@ -156,16 +199,15 @@ def fit_ridges(content: Content, l2: float, views: Sequence[NDArray[np.int64]]) 
     gram[np.diag_indices_from(gram)] += np.float32(l2)
     split = content.tags.shape[1]
     corners = [(gram[np.ix_(view[split:], view[:split])], gram[np.ix_(view[split:], view[split:])]) for view in views]
-    tags = linalg.cholesky(gram[:split, :split], lower=True, check_finite=False) if split else gram[:0, :0]
+    corner = np.array(gram[:split, :split], order="F")
     del gram
+    tags = np.asarray(linalg.cholesky(corner, lower=True, overwrite_a=True, check_finite=False)) if split else corner
     ridges = []
     for view, (beside, right) in zip(views, corners, strict=True):
-        lower = np.zeros((len(view), len(view)), np.float32)
-        lower[:split, :split] = tags
-        below = np.asarray(linalg.solve_triangular(tags, beside.T, lower=True, check_finite=False)).T if split else beside
-        lower[split:, :split] = below
-        lower[split:, split:] = linalg.cholesky(right - below @ below.T, lower=True, check_finite=False)
-        ridges.append(Ridge(lower, np.asarray(view, np.int64)))
+        below = _solved(tags, beside.T).T if split else beside
+        ridges.append(
+            Ridge(tags, below, linalg.cholesky(right - below @ below.T, lower=True, check_finite=False), np.asarray(view, np.int64))
+        )
     return ridges
 
 
@@ -175,9 +217,14 @@ def _ease(history: Any, l2: float) -> Dense:
     if not len(gram):
         return gram
     gram[np.diag_indices_from(gram)] += np.float32(l2)
-    factor, _ = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
+    # all in the memory of the Gram matrix: it is symmetric, so its transpose is what LAPACK takes without a copy
+    factor, _ = linalg.lapack.spotrf(gram.T, lower=1, overwrite_a=1)
     inverse, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    between = -inverse / np.diag(inverse)[None, :]
+    for start in range(0, len(inverse), BLOCK):
+        corner = inverse[start : start + BLOCK, start : start + BLOCK]
+        corner[:] = np.tril(corner) + np.tril(corner, -1).T
+        inverse[start : start + BLOCK, start + BLOCK :] = inverse[start + BLOCK :, start : start + BLOCK].T
+    between: Dense = inverse.T
+    between /= -between.diagonal()[None, :].copy()
     between[np.diag_indices_from(between)] = 0.0
-    return np.asarray(between, np.float32)
+    return between

@@ -21,7 +21,8 @@ from rich.console import Console
 from models.roles import TagEncoder
 from offline import recall_baselines as baselines
 from offline.recall_data import Layout, RecallData, coarse_tags, load_dataset, with_tags
-from offline.recall_metrics import Ranker, judge, summarise, unseen
+from offline.recall_metrics import Ranker, judge, unseen
+from offline.recall_report import over_best, read_seeds, show, summary_of
 from offline.recall_task import SPLIT_SEED, Protocol, Task, among_all, check_leaks, make_task
 from offline.served_recall import CHANNELS, SERVED_OPTION, SERVED_QUERIES, Served, drawn_queries, judge_served, serve_task
 from schemas.errors import BadSetting
@@ -39,12 +40,12 @@ LEAKS_LOOKED_FOR = "cold notes in training or history, targets in profiles, trai
 
 
 class Asked(Struct, frozen=True):
-    """What is evaluated and how. ``served``: queries at most that go through ``recall()``."""
+    """What is evaluated and how. ``seeds``: of what is drawn, one repeat each; ``served``: queries at most that go through ``recall()``."""
 
     protocol: Protocol
     k: int = 50
     methods: tuple[str, ...] = tuple(method for method in METHODS if method not in OPTIONAL)
-    seeds: int = 1
+    seeds: tuple[int, ...] = (0,)
     split_seed: int = SPLIT_SEED
     choose: bool = True
     candidates: Candidates = "cold"
@@ -84,9 +85,19 @@ def evaluate(data: RecallData, asked: Asked, encoder: TagEncoder, say: Say) -> d
         "candidates": asked.candidates,
         "leakage": {"looked_for": LEAKS_LOOKED_FOR, "found": 0},
         "through_recall": {"methods": [name for name in asked.methods if name in CHANNELS], "queries": len(served)},
-        "methods": {name: _summary(figures[name], task.reader[rows[name]], asked.k) for name in asked.methods},
+        "methods": {name: summary_of(figures[name], task.reader[rows[name]], asked.k) for name in asked.methods},
         "learned": learned,
-    }
+    } | _over_best(figures, np.asarray(served), task.reader)
+
+
+def _over_best(figures: Mapping[str, list[NDArray[np.float64]]], served: NDArray[np.int64], reader: NDArray[np.int64]) -> dict[str, Any]:
+    """The merge against the best method without learning, where both were asked for, on the queries that went through ``recall()``."""
+    recalls = {name: np.mean(runs, axis=0)[:, 0] for name, runs in figures.items()}
+    shared = {name: recall if name in CHANNELS else recall[served] for name, recall in recalls.items()}
+    plain = {name: recall for name, recall in shared.items() if name not in LEARNED}
+    if "merge" not in shared or not plain:
+        return {}
+    return {"merge_over_best_heuristic": over_best(shared["merge"], plain, reader[served])}
 
 
 def _through_recall(run: Evaluation, queries: Sequence[int], figures: dict[str, list[NDArray[np.float64]]]) -> list[dict[str, Any]]:
@@ -97,11 +108,11 @@ def _through_recall(run: Evaluation, queries: Sequence[int], figures: dict[str, 
     plain = [name for name in asked.methods if name in CHANNELS and name not in LEARNED]
     learning = [name for name in asked.methods if name in LEARNED]
     learned: list[dict[str, Any]] = []
-    for seed in range(asked.seeds if learning else 0):
+    for number, seed in enumerate(asked.seeds if learning else ()):
         with tempfile.TemporaryDirectory(prefix="tagstream-") as directory:
             learned.append(_learn(run, seed, Path(directory) / "spaces"))
             served = serve_task(task, run.encoder, *load_spaces(Path(directory) / "spaces", run.encoder), queries)
-            _judge(run, served, learning if seed else [*plain, *learning], queries, figures)
+            _judge(run, served, learning if number else [*plain, *learning], queries, figures)
     if plain and not learning:
         _judge(run, serve_task(task, run.encoder, {}, {}, queries), plain, queries, figures)
     return learned
@@ -113,15 +124,6 @@ def _judge(
     for name in names:
         figures.setdefault(name, []).append(judge_served(served, name, queries, run.asked.k, run.say))
         run.say(f"{name}: recall@{run.asked.k} {figures[name][-1][:, 0].mean():.4f}")
-
-
-def _summary(runs: list[NDArray[np.float64]], reader: NDArray[np.int64], k: int) -> dict[str, Any]:
-    """Figures of the mean over seeds; with several also each seed's recall and their standard deviation."""
-    summary = summarise(np.mean(runs, axis=0), reader, k)
-    if len(runs) > 1:
-        each = [round(float(run[:, 0].mean()), 4) for run in runs]
-        summary |= {f"recall@{k}_by_seed": each, f"recall@{k}_spread": round(float(np.std(each)), 4)}
-    return summary
 
 
 def _plain(run: Evaluation) -> Iterable[tuple[str, Ranker]]:
@@ -168,7 +170,14 @@ def _learn(run: Evaluation, seed: int, out: Path) -> dict[str, Any]:
 )
 @click.option("--k", type=click.IntRange(min=1), default=50, show_default=True, help="Length of the ranking looked at.")
 @click.option("--methods", help=f"Comma-separated, of {' '.join(METHODS)}; all but encoder_text by default.")
-@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Repeats of what is drawn; the split stays.")
+@click.option(
+    "--seeds",
+    metavar="N|A,B,...",
+    callback=lambda _context, _parameter, value: read_seeds(value),
+    default="1",
+    show_default=True,
+    help="Repeats of what is drawn, how many or by their seeds, with the spread of their recall; the split stays.",
+)
 @click.option("--split-seed", type=int, default=SPLIT_SEED, show_default=True, help="Which notes are cold under random.")
 @click.option(
     "--tags",
@@ -191,14 +200,14 @@ def _learn(run: Evaluation, seed: int, out: Path) -> dict[str, Any]:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def evaluate_recall(
-    *, directory: Path, layout: str, protocol: Protocol | None, k: int, methods: str | None, seeds: int, split_seed: int, tags: str,
-    choose: bool, candidates: Candidates, most: int, plot: Path | None, as_json: bool,
+    *, directory: Path, layout: str, protocol: Protocol | None, k: int, methods: str | None, seeds: tuple[int, ...], split_seed: int,
+    tags: str, choose: bool, candidates: Candidates, most: int, plot: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measures how well each method finds, for readers, the notes nobody has acted on yet.
 
     DIRECTORY holds notes.jsonl and interactions.jsonl, or citeulike-a's files, or ml-latest-small/ and tmdb-5000/.
 
-    Example: tagstream offline evaluate-recall data/citeulike-a --methods tag_index_raw,tfidf_cosine,merge
+    Example: tagstream offline evaluate-recall data/citeulike-a --methods tag_index_raw,tfidf_cosine,merge --seeds 0,1,2
     """
     from models.encoder import load_tag_encoder
     from schemas.settings import load
@@ -231,7 +240,7 @@ def evaluate_recall(
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False))
     else:
-        _show(report, k)
+        show(report, k)
 
 
 def with_handbook_tags(data: RecallData, encoder: TagEncoder, tags_max: int) -> RecallData:
@@ -255,17 +264,3 @@ def _methods(names: str) -> tuple[str, ...]:
         if name not in METHODS:
             raise click.BadParameter(f"{name} is none of {', '.join(METHODS)}", param_hint="--methods")
     return asked
-
-
-def _show(report: Mapping[str, Any], k: int) -> None:
-    from rich.table import Table
-
-    title = (
-        f"{report['dataset']}, {report['protocol']}: {report['queries']} queries, {report['cold_items']} cold notes, {report['tags']} tags"
-    )
-    columns: Sequence[str] = ("method", f"recall@{k}", "95 %", f"ndcg@{k}", f"hit@{k}")
-    table = Table(*columns, title=title, box=None, header_style="bold")
-    for name, row in report["methods"].items():
-        low, high = row[f"recall@{k}_ci95"]
-        table.add_row(name, f"{row[f'recall@{k}']:.3f}", f"{low:.3f} to {high:.3f}", f"{row[f'ndcg@{k}']:.3f}", f"{row[f'hit@{k}']:.3f}")
-    Console().print(table)

@@ -14,15 +14,16 @@ The learned channels are in ``recall/learned_channels.py``.
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Generator, Iterable, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
 
 from models.roles import TagEncoder
 from recall.merge import RANK_OFFSET, Blend
 from recall.reader import KnownNotes, Reader
-from recall.stores import Glance, Hit, NoteIndex, Window
+from recall.stores import ALL, Glance, Hit, Look, Looked, NoteIndex, Window
 
 if TYPE_CHECKING:
     from recall.learned_channels import ReaderVectors
@@ -31,6 +32,8 @@ TAGS_ENCODED = 64
 TAGS_LOOKED_UP = 128
 RESCORED = 2
 CATEGORIES_FOLLOWED = 3
+WORD_FOR_WORD = ("tag_index", "tag_index_idf", "fresh", "exploration")
+"""Channels that need Redis alone, and whose proposals only equal tags explain; the others' are explained by similar ones too."""
 
 
 class Context(Struct, frozen=True):
@@ -55,6 +58,7 @@ class Found(NamedTuple):
 
 
 NOTHING = Found([], False)
+Steps: TypeAlias = Generator[Look, Looked, Found]
 
 
 class Channel(Protocol):
@@ -94,6 +98,15 @@ class TagEmbedding(Struct, frozen=True):
         return Found(hits, len(hits) >= context.limit)
 
 
+class WordForWord(Channel, Protocol):
+    """A candidate source that needs Redis alone. ``steps`` yields what it wants to see next and gets it, with what others asked for at the
+    same time; records come into ``context.notes``."""
+
+    def steps(self, context: Context) -> Steps:
+        """``candidates``, step by step."""
+        ...
+
+
 class TagIndex(Struct, frozen=True):
     """Notes found under the reader's highest scored tags, scored by their records: an entry whose record lost the tag is no candidate.
 
@@ -107,31 +120,24 @@ class TagIndex(Struct, frozen=True):
 
     def candidates(self, context: Context) -> Found:
         """See ``Channel``."""
+        return ask_together([self], context)[self.name]
+
+    def steps(self, context: Context) -> Steps:
+        """See ``WordForWord``."""
         liked = context.reader.top(TAGS_LOOKED_UP)
         if not liked:
             return NOTHING
-        weights = self._weights(liked, context)
-        listing, cut = context.notes.store.shared(weights, context.window, context.limit, context.limit * RESCORED)
-        if not cut:
-            listing = listing[: context.limit]
-        records = context.notes.get(hit.note_id for hit in listing)
-        hits = [scored for hit in listing if (scored := self._scored(hit, records.get(hit.note_id), weights)) is not None]
-        return Found(_best(hits, context.limit), cut or len(listing) >= context.limit)
-
-    def _weights(self, liked: dict[str, float], context: Context) -> dict[str, float]:
-        """What a shared tag counts, by tag; at a moment that was asked about, by what was published up to it."""
-        if not self.rare:
-            return liked
-        notes, tagged = context.notes.store.tag_counts(list(liked), context.window.until)
-        return {text: score * idf(notes, tagged[text]) for text, score in liked.items()}
-
-    @staticmethod
-    def _scored(hit: Hit, record: Glance | None, weights: Mapping[str, float]) -> Hit | None:
-        """The hit with its record's score; a note that is unknown or deleted stays for the filters to name."""
-        if record is None or record.deleted:
-            return hit
-        shared = [weights[text] for text in record.texts if text in weights]
-        return Hit(hit.note_id, math.fsum(shared), record.published_at) if shared else None
+        looked = yield Look(tags=tuple(liked), counted=tuple(liked) if self.rare else ())
+        counts = looked.counts
+        weights = {text: score * idf(counts.notes, counts.tagged[text]) for text, score in liked.items()} if self.rare else liked
+        cut = looked.listed.cut
+        best = context.limit * RESCORED if cut else context.limit
+        sums = looked.listed.sums(weights, best)
+        yield Look(notes=tuple(sums))
+        if len(sums) > best:  # those that equal the last are among them
+            ordered = _best([Hit(note_id, total, _published(note_id, context)) for note_id, total in sums.items()], best)
+            sums = {hit.note_id: hit.score for hit in ordered}
+        return Found(_best(_scored(sums, context.notes.records, weights), context.limit), cut or len(sums) >= context.limit)
 
 
 class Fresh(Struct, frozen=True):
@@ -142,16 +148,49 @@ class Fresh(Struct, frozen=True):
 
     def candidates(self, context: Context) -> Found:
         """See ``Channel``."""
-        weights = {"*": 1.0, **category_shares(context)}
-        newest = context.notes.store.newest(list(weights), context.window, context.limit)
-        scores: dict[str, float] = {}
-        published: dict[str, int] = {}
-        for category, weight in weights.items():
-            for rank, hit in enumerate(newest[category], start=1):
-                scores[hit.note_id] = scores.get(hit.note_id, 0.0) + weight / (RANK_OFFSET + rank)
-                published[hit.note_id] = hit.published_at
-        hits = [Hit(note_id, score, published[note_id]) for note_id, score in scores.items()]
-        return Found(_best(hits, context.limit), len(hits) >= context.limit)
+        return ask_together([self], context)[self.name]
+
+    def steps(self, context: Context) -> Steps:
+        """See ``WordForWord``."""
+        looked = yield Look(categories=(ALL,), notes=context.reader.recent_notes)
+        newest = looked.newest[ALL]
+        shares = category_shares(context)
+        looked = yield Look(categories=tuple(shares))
+        scores = {note_id: 1.0 / (RANK_OFFSET + rank) for rank, note_id in enumerate(newest, start=1)}
+        for category, weight in shares.items():
+            for rank, note_id in enumerate(looked.newest[category], start=1):
+                scores[note_id] = scores.get(note_id, 0.0) + weight / (RANK_OFFSET + rank)
+        if len(scores) > context.limit:
+            least = sorted(scores.values(), reverse=True)[context.limit - 1]
+            wanted = {note_id: score for note_id, score in scores.items() if score >= least}
+        else:
+            wanted = scores
+        yield Look(notes=tuple(wanted))
+        hits = [Hit(note_id, score, _published(note_id, context)) for note_id, score in wanted.items()]
+        return Found(_best(hits, context.limit), len(scores) >= context.limit)
+
+
+def ask_together(channels: Iterable[WordForWord], context: Context) -> dict[str, Found]:
+    """What the channels propose, by name; what they want to see at one time is read in one round trip.
+
+    Raises:
+        Transient: when Redis does not answer.
+    """
+    running = {channel.name: channel.steps(context) for channel in channels}
+    found: dict[str, Found] = {}
+    seen: Looked | None = None
+    while running:
+        wanted: dict[str, Look] = {}
+        for name, steps in running.items():
+            try:
+                wanted[name] = next(steps) if seen is None else steps.send(seen)
+            except StopIteration as done:
+                found[name] = done.value
+        if wanted:
+            whole = Look(*(tuple(chain.from_iterable(parts)) for parts in zip(*wanted.values(), strict=True)))
+            seen = context.notes.look(whole, context.window, context.limit)
+        running = {name: running[name] for name in wanted}
+    return found
 
 
 _ALL: tuple[Channel, ...] = (TagEmbedding(), TagIndex(), TagIndex("tag_index_idf", rare=True), Fresh())
@@ -164,10 +203,31 @@ def idf(notes: int, tagged: int) -> float:
     return math.log((notes + 1) / min(tagged, notes)) if notes and tagged else 0.0
 
 
+def _scored(sums: Mapping[str, float], records: Mapping[str, Glance], weights: Mapping[str, float]) -> list[Hit]:
+    """Hits with their records' scores, none for those that share nothing; a note that is unknown or deleted stays, and the filters name
+    it."""
+    hits: list[Hit] = []
+    for note_id, total in sums.items():
+        record = records.get(note_id)
+        if record is None or record.deleted:
+            hits.append(Hit(note_id, total, 0 if record is None else record.published_at))
+            continue
+        shared = [weights[text] for text in record.texts if text in weights]
+        if shared:
+            hits.append(Hit(note_id, math.fsum(shared), record.published_at))
+    return hits
+
+
+def _published(note_id: str, context: Context) -> int:
+    """When a note was published; 0 of one that is unknown, which no filter lets through."""
+    record = context.notes.records.get(note_id)
+    return 0 if record is None else record.published_at
+
+
 def category_shares(context: Context) -> dict[str, float]:
     """Share of the reader's followed categories among the notes acted on last, most frequent first."""
     records = context.notes.get(context.reader.recent_notes)
-    counts = Counter(record.category for record in records.values() if record.category)
+    counts = Counter([record.category for record in records.values() if record.category])
     total = counts.total()
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return {category: count / total for category, count in ordered[:CATEGORIES_FOLLOWED]}

@@ -1,5 +1,6 @@
 """What a reader must not get. Filters split candidates into kept and removed, each removal with its reason: nothing just vanishes."""
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, Protocol, TypeVar
 
@@ -48,6 +49,27 @@ def split(candidates: Sequence[N], judge: Judge) -> tuple[list[N], list[Removed]
     if not removed:
         return list(candidates), removed
     return [candidate for candidate, verdict in zip(candidates, verdicts, strict=True) if verdict is None], removed
+
+
+def acceptable(records: Mapping[str, Glance], window: Window, user_id: str, acted_on: Collection[str]) -> Callable[[str], bool]:
+    """Whether a note passes all of the filters below but ``original``."""
+    since = -math.inf if window.since is None else window.since
+    until = math.inf if window.until is None else window.until
+    canaries = user_id == CANARY_READER
+    get = records.get
+
+    def passes(note_id: str) -> bool:
+        record = get(note_id)
+        return (
+            record is not None
+            and not record.deleted
+            and since <= record.published_at <= until
+            and record.author_id != user_id
+            and note_id not in acted_on
+            and (canaries or not is_canary(note_id))
+        )
+
+    return passes
 
 
 def no_canary(user_id: str) -> Judge:

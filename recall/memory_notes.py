@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from recall.notes import ALL, follow, newest_of, places, supersedes
-from recall.stores import Hit, Shared, TagCounts, Window
+from recall.notes import follow, newest_of, places, supersedes
+from recall.stores import ALL, Hit, Look, Looked, TagCounts, Window
 from schemas.stored import NoteRecord, Place
 from schemas.writes import PutNote
 
@@ -26,6 +26,29 @@ class _Listing(NamedTuple):
         begin = 0 if window.until is None else int(np.searchsorted(self.ages, -window.until, "left"))
         end = len(self.ages) if window.since is None else int(np.searchsorted(self.ages, -window.since, "right"))
         return slice(begin, max(begin, end))
+
+
+class _Listed(NamedTuple):
+    """``Listed``: numbers of notes by tag; ``names``: of the notes, by number."""
+
+    numbers: Mapping[str, NDArray[np.int64]]
+    names: Sequence[str]
+    limit: int
+
+    @property
+    def cut(self) -> bool:
+        """See ``Listed``."""
+        return any(len(listed) >= self.limit for listed in self.numbers.values())
+
+    def sums(self, weights: Mapping[str, float], best: int) -> dict[str, float]:
+        """See ``Listed``."""
+        lists = [self.numbers[text] for text in weights]
+        found, place = np.unique(np.concatenate([_NOTHING.numbers, *lists]), return_inverse=True)
+        if best <= 0 or not len(found):
+            return {}
+        sums = np.bincount(place, np.repeat(np.fromiter(weights.values(), np.float64, len(lists)), list(map(len, lists))), len(found))
+        least = np.sort(sums)[::-1][min(best, len(sums)) - 1]
+        return {self.names[found[at]]: float(sums[at]) for at in np.flatnonzero(sums >= least)}
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -48,9 +71,6 @@ class MemoryNotes:
     def get(self, note_ids: Sequence[str]) -> dict[str, NoteRecord]:
         records = self._records
         return {note_id: records[note_id] for note_id in dict.fromkeys(note_ids) if note_id in records}
-
-    def glance(self, note_ids: Sequence[str]) -> dict[str, NoteRecord]:
-        return self.get(note_ids)
 
     def put(self, puts: Sequence[PutNote]) -> list[PutNote]:
         stale = []
@@ -78,31 +98,20 @@ class MemoryNotes:
             if record is not None and record.occurred_at == occurred_at:
                 self._records[note_id] = msgspec.structs.replace(record, stages=record.stages | {stage: record.stages.get(stage, at)})
 
-    def shared(self, weights: Mapping[str, float], window: Window, limit: int, best: int) -> Shared:
-        listings = [self._listing(("tag", text)) for text in weights]
-        spans = [listing.within(window) for listing in listings]
-        spans = [slice(span.start, min(span.stop, span.start + max(0, limit))) for span in spans]
-        sizes = [span.stop - span.start for span in spans]
-        numbers = np.concatenate([_NOTHING.numbers, *(one.numbers[span] for one, span in zip(listings, spans, strict=True))])
-        ages = np.concatenate([_NOTHING.ages, *(one.ages[span] for one, span in zip(listings, spans, strict=True))])
-        cut = any(size >= limit for size in sizes)
-        found, first, place = np.unique(numbers, return_index=True, return_inverse=True)
-        sums = np.bincount(place, np.repeat(np.fromiter(weights.values(), np.float64, len(sizes)), sizes), len(found))
-        if best <= 0 or not len(found):
-            return Shared([], cut)
-        least = np.sort(sums)[::-1][min(best, len(sums)) - 1]
-        hits = [Hit(self._names[found[at]], float(sums[at]), -int(ages[first[at]])) for at in np.flatnonzero(sums >= least)]
-        return Shared(sorted(hits, key=lambda hit: (-hit.score, -hit.published_at, hit.note_id))[:best], cut)
+    def look(self, look: Look, window: Window = Window(), limit: int = 0) -> Looked:  # noqa: B008
+        return Looked(
+            _Listed({text: self._within(("tag", text), window, limit) for text in look.tags}, self._names, limit),
+            self.tag_counts(look.counted, window.until) if look.counted else TagCounts(0, {}),
+            {name: self._called(self._within(("recent", name), window, limit)) for name in look.categories},
+            self.get(look.notes),
+        )
 
     def tag_counts(self, texts: Sequence[str], until: int | None = None) -> TagCounts:
         return TagCounts(self._count(("recent", ALL), until), {text: self._count(("tag", text), until) for text in texts})
 
     def recent(self, categories: Sequence[str], window: Window, limit: int) -> list[Hit]:
-        lists = list(self.newest(categories, window, limit).values())
+        lists = [self._newest(("recent", category), window, limit) for category in dict.fromkeys(categories)]
         return lists[0] if len(lists) == 1 else newest_of(lists, limit)
-
-    def newest(self, categories: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
-        return {category: self._newest(("recent", category), window, limit) for category in categories}
 
     def trim(self, before: int) -> int:
         """Drops index entries of notes published before (epoch ms); records stay. Returns how many entries went."""
@@ -125,6 +134,15 @@ class MemoryNotes:
         span = listing.within(window)
         rows = islice(zip(listing.numbers[span].tolist(), listing.ages[span].tolist(), strict=True), max(0, limit))
         return [Hit(self._names[number], float(-age), -age) for number, age in rows]
+
+    def _within(self, place: Place, window: Window, limit: int) -> NDArray[np.int64]:
+        """Numbers of the newest notes that a place lists within the window."""
+        listing = self._listing(place)
+        span = listing.within(window)
+        return listing.numbers[span.start : min(span.stop, span.start + max(0, limit))]
+
+    def _called(self, numbers: NDArray[np.int64]) -> list[str]:
+        return [self._names[number] for number in numbers.tolist()]
 
     def _listing(self, place: Place) -> _Listing:
         members = self._index.get(place)

@@ -58,7 +58,10 @@ def pool(found: Mapping[str, Iterable[Hit]]) -> list[Candidate]:
     candidates: dict[str, Candidate] = {}
     for channel, hits in found.items():
         for hit in hits:
-            candidate = candidates.setdefault(hit.note_id, Candidate(hit.note_id, hit.published_at))
+            candidate = candidates.get(hit.note_id)
+            if candidate is None:
+                candidates[hit.note_id] = Candidate(hit.note_id, hit.published_at, {channel: hit.score})
+                continue
             held = candidate.scores.get(channel)
             if held is None or (math.isfinite(hit.score) and not held >= hit.score):
                 candidate.scores[channel] = hit.score
@@ -73,9 +76,9 @@ def merge(candidates: Sequence[Candidate], blends: Mapping[str, Blend]) -> list[
     """
     totals = [0.0] * len(candidates)
     parts: list[list[ChannelScore]] = [[] for _ in candidates]
+    orders = _best_first(candidates, blends)
     for name in sorted(blends):
-        blend = blends[name]
-        order = _best_first(candidates, name)
+        blend, order = blends[name], orders[name]
         for rank, (*_, place, score) in enumerate(order, start=1):
             parts[place].append(ChannelScore(name, rank, score))
         if blend.by_rank:
@@ -98,13 +101,17 @@ Scored = tuple[float, int, str, int, float]
 """What a channel's candidates are ordered by, as in ``merge``; then the place among the candidates and the channel's score."""
 
 
-def _best_first(candidates: Sequence[Candidate], channel: str) -> list[Scored]:
-    """The candidates of which the channel gave a finite score."""
-    return sorted(
-        (-round(score, DECIMALS), -candidate.published_at, candidate.note_id, place, score)
-        for place, candidate in enumerate(candidates)
-        if (score := candidate.scores.get(channel)) is not None and math.isfinite(score)
-    )
+def _best_first(candidates: Sequence[Candidate], channels: Iterable[str]) -> dict[str, list[Scored]]:
+    """By channel the candidates of which it gave a finite score."""
+    orders: dict[str, list[Scored]] = {channel: [] for channel in channels}
+    for place, candidate in enumerate(candidates):
+        note_id, newest = candidate.note_id, -candidate.published_at
+        for channel, score in candidate.scores.items():
+            if channel in orders and math.isfinite(score):
+                orders[channel].append((-round(score, DECIMALS), newest, note_id, place, score))
+    for order in orders.values():
+        order.sort()
+    return orders
 
 
 def _z_scores(found: Sequence[float], count: int, blend: Blend) -> tuple[list[float], float]:

@@ -35,6 +35,7 @@ class MilvusSpace:
 
     def __init__(self, namespace: str, space: str, bundle: str, client: Ask, timeout_s: float) -> None:
         self._places = {kind: Place(namespace, space, kind, bundle) for kind in KINDS}
+        self._names = {kind: place.name for kind, place in self._places.items()}
         self._client = client
         self._timeout_s = timeout_s
         self._dimension = 0
@@ -155,7 +156,7 @@ class MilvusSpace:
         return list(found)
 
     def _name(self, kind: str) -> str:
-        return self._places[kind].name
+        return self._names[kind]
 
 
 def _hit(score: float, fields: Mapping[str, Any]) -> Hit:

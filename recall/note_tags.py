@@ -5,11 +5,10 @@ from collections.abc import Container, Sequence
 import msgspec
 
 from models.profile import pack_tags
-from recall.notes import TOKEN_BYTES
 from recall.redis_client import Client, read_values
 from recall.stores import Notes
 from schemas.keys import Keys
-from schemas.stored import NoteRecord
+from schemas.stored import TOKEN_BYTES, NoteRecord
 
 CACHED_NOTES = 100_000
 _decode = msgspec.msgpack.Decoder(NoteRecord).decode

@@ -19,31 +19,23 @@ from typing import Any
 
 import msgspec
 
-from recall.redis_client import Client, read_values, redis_errors, run_all, together
-from recall.stores import Hit, Shared, TagCounts, Window
+from recall.redis_client import Client, read_values, redis_errors, run_all
+from recall.redis_looks import RedisLooks, range_calls
+from recall.stores import ALL, Hit, Look, Looked, TagCounts, Window
 from schemas.canary import is_canary
 from schemas.errors import Transient
 from schemas.keys import Keys
-from schemas.stored import NoteGlance, NoteRecord, Place
+from schemas.stored import TOKEN_BYTES, NoteRecord, Place
 from schemas.writes import PutNote
 
-ALL = "*"
-TOKEN_BYTES = 8
 ATTEMPTS = 16
 # KEYS[1] record; ARGV[1] token it was decided against ("" = absent), ARGV[2] new value. Answers false when written, else the present value.
 COMPARE_AND_SET = """
 if redis.call('GETRANGE', KEYS[1], 0, 7) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) return false end
 return redis.call('GET', KEYS[1])
 """
-# KEYS: sorted sets; ARGV[1] the highest score that counts. Answers how many members each has up to it.
-COUNT = """
-local all = {}
-for i, key in ipairs(KEYS) do all[i] = redis.call('ZCOUNT', key, '-inf', ARGV[1]) end
-return all
-"""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(NoteRecord).decode
-_decode_glance = msgspec.msgpack.Decoder(NoteGlance).decode
 
 
 def supersedes(held: NoteRecord | None, record: NoteRecord) -> bool:
@@ -96,12 +88,10 @@ class RedisNotes:
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
+        self._looks = RedisLooks(client, keys)
 
     def get(self, note_ids: Sequence[str]) -> dict[str, NoteRecord]:
         return {note_id: _decode(value[TOKEN_BYTES:]) for note_id, value in self._values(note_ids).items()}
-
-    def glance(self, note_ids: Sequence[str]) -> dict[str, NoteGlance]:
-        return {note_id: _decode_glance(value[TOKEN_BYTES:]) for note_id, value in self._values(note_ids).items()}
 
     def put(self, puts: Sequence[PutNote]) -> list[PutNote]:
         by_note: dict[str, list[PutNote]] = {}
@@ -139,39 +129,15 @@ class RedisNotes:
                 return
         raise Transient("redis", f"{len(values)} note records change faster than they can be stamped")
 
-    def shared(self, weights: Mapping[str, float], window: Window, limit: int, best: int) -> Shared:
-        """See ``Notes``. The lists come without their times: the server spends three times as long on writing those as on finding the
-        members. They are asked for once more for those alone that may be among the best, of the list of all notes."""
-        sums: dict[bytes, float] = {}
-        cut = False
-        for weight, members in zip(weights.values(), self._ranges([self._keys.tag(text) for text in weights], window, limit), strict=True):
-            cut = cut or len(members) >= limit
-            for member in members:
-                sums[member] = sums.get(member, 0.0) + weight
-        chosen = _highest(sums, best)
-        times = self._run([("ZMSCORE", self._keys.recent(ALL), *chosen)])[0] if chosen else []
-        published = [0 if at is None else int(float(at)) for at in times]
-        return Shared(_ordered([Hit(note.decode(), sums[note], at) for note, at in zip(chosen, published, strict=True)], best), cut)
+    def look(self, look: Look, window: Window = Window(), limit: int = 0) -> Looked:  # noqa: B008
+        return self._looks.look(look, window, limit)
 
     def tag_counts(self, texts: Sequence[str], until: int | None = None) -> TagCounts:
-        distinct = list(dict.fromkeys(texts))
-        keys = [self._keys.recent(ALL), *(self._keys.tag(text) for text in distinct)]
-        counts = [0] * len(keys)
-        commands = together(self._client, keys)
-        high = "+inf" if until is None else until
-        answers = self._run([("EVAL", COUNT, len(places), *(keys[place] for place in places), high) for places in commands])
-        for places, found in zip(commands, answers, strict=True):
-            for place, count in zip(places, found, strict=True):
-                counts[place] = count
-        return TagCounts(counts[0], dict(zip(distinct, counts[1:], strict=True)))
+        return self._looks.tag_counts(texts, until)
 
     def recent(self, categories: Sequence[str], window: Window, limit: int) -> list[Hit]:
-        return newest_of(self.newest(categories, window, limit).values(), limit)
-
-    def newest(self, categories: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
-        distinct = list(dict.fromkeys(categories))
-        answers = self._ranges([self._keys.recent(category) for category in distinct], window, limit, "WITHSCORES")
-        return {category: _timed(answer) for category, answer in zip(distinct, answers, strict=True)}
+        keys = [self._keys.recent(category) for category in dict.fromkeys(categories)] if limit > 0 else []
+        return newest_of(map(_timed, self._run(range_calls(keys, window, limit, "WITHSCORES"))), limit)
 
     def trim(self, before: int) -> int:
         """Drops index entries of notes published before (epoch ms); records stay. Returns how many entries went. Reads every key once."""
@@ -223,14 +189,6 @@ class RedisNotes:
         kind, name = place
         return self._keys.tag(name) if kind == "tag" else self._keys.recent(name)
 
-    def _ranges(self, keys: Sequence[str], window: Window, limit: int, *more: str) -> list[Sequence[Any]]:
-        """Of each sorted set the newest members within the window; ``more``: words of the command besides."""
-        if limit <= 0:
-            return [() for _ in keys]
-        low = "-inf" if window.since is None else window.since
-        high = "+inf" if window.until is None else window.until
-        return self._run([("ZREVRANGEBYSCORE", key, high, low, *more, "LIMIT", 0, limit) for key in keys])
-
     def _run(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         return run_all(self._client, calls)
 
@@ -254,15 +212,3 @@ def _timed(answer: Sequence[Any]) -> list[Hit]:
     """Members WITHSCORES, whether the client already paired them or not."""
     pairs = answer if answer and isinstance(answer[0], (list, tuple)) else zip(answer[::2], answer[1::2], strict=True)
     return [Hit(member.decode(), at := float(score), int(at)) for member, score in pairs]
-
-
-def _highest(sums: Mapping[bytes, float], best: int) -> list[bytes]:
-    """What the ``best`` of the sums are among: with all notes at the last place's sum, so that ties go by time and id."""
-    if best <= 0 or not sums:
-        return []
-    least = sorted(sums.values(), reverse=True)[min(best, len(sums)) - 1]
-    return [note for note, total in sums.items() if total >= least]
-
-
-def _ordered(hits: Iterable[Hit], best: int) -> list[Hit]:
-    return sorted(hits, key=lambda hit: (-hit.score, -hit.published_at, hit.note_id))[: max(0, best)]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import xxhash
 
-from recall.redis_client import Client, redis_errors, run_all
+from recall.redis_client import Client, read_all, redis_errors, run_all
 from recall.stores import Held, HeldHead
 from schemas.keys import Keys, bucket
 from schemas.stored import ProfileHead, ProfileRecord
@@ -177,7 +177,8 @@ class RedisProfiles:
         loaded = self._scripts.get(script)
         if loaded is None:
             loaded = self._scripts[script] = self._client.script_load(script)
-        return run_all(self._client, [("EVALSHA", loaded, len(keys), *keys, *arguments) for keys, arguments in calls])
+        run = run_all if script == COMPARE_AND_SET else read_all
+        return run(self._client, [("EVALSHA", loaded, len(keys), *keys, *arguments) for keys, arguments in calls])
 
 
 class MemoryProfiles:

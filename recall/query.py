@@ -5,9 +5,7 @@ named in ``degraded``.
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -15,26 +13,23 @@ from msgspec.structs import replace
 from models.profile import actions_behind
 from models.roles import Space, TagEncoder
 from recall.arrange import Place, arrange, arrange_serving
-from recall.channels import CHANNELS, TAGS_ENCODED, Channel, Context, Found
+from recall.channels import CHANNELS, TAGS_ENCODED, WORD_FOR_WORD, Channel, Context
 from recall.explain import Reason, Similarity, explain
-from recall.filters import Judge, Removed, known, live, no_canary, not_own, original, split, unseen, within
+from recall.filters import Judge, Removed, acceptable, known, live, no_canary, not_own, original, split, unseen, within
 from recall.learned_channels import ReaderVectors, choose, default_channels
 from recall.merge import Candidate, ChannelScore, Ranked, merge, pool
 from recall.note_index import now_ms
 from recall.plan import plan_of
+from recall.propose import propose_all
 from recall.reader import KnownNotes, read_reader
 from recall.sentences import Moment, why
 from recall.stores import ExplorationBudget, Glance, NoteIndex, Notes, Profiles, Window
-from schemas.errors import Transient
 from schemas.settings import Settings
 
 DAY_MS = 86_400_000
 OVERFETCH = 4
 FETCH_MIN = 100
 FETCH_MAX = 16_000
-CHANNEL_THREADS = 64
-WORD_FOR_WORD = ("tag_index", "tag_index_idf", "fresh", "exploration")
-"""Channels whose proposals only equal tags explain; the others' are explained by similar ones too."""
 INSTEAD = "tag_index_idf"
 """The channel that steps in where one of a query that names none cannot answer: it needs Redis alone."""
 NO_BUNDLE = "no bundle is active yet: run `tagstream consume`"
@@ -168,61 +163,19 @@ def rank(channels: Sequence[Channel], context: Context, degraded: dict[str, str]
     found = propose_all([channel for channel in channels if channel.name not in degraded], context, degraded)
     kept, removed = filter_all(pool({name: one.hits for name, one in found.items()}), context)
     ranked = merge(kept, {channel.name: channel.blend for channel in channels})
-    records = context.notes.get(one.note_id for one in ranked)
-    ranked, reposts = split(ranked, original(records, fingerprints(context)))
+    ranked, reposts = split(ranked, original(context.notes.records, fingerprints(context)))
     return ranked, removed + reposts, any(one.more for one in found.values())
 
 
-def propose_all(channels: Sequence[Channel], context: Context, degraded: dict[str, str]) -> dict[str, Found]:
-    """What each channel proposes, by name.
-
-    The note index takes longest, so its first channel is asked from here, at once, and any further one from a thread of its own. While they
-    wait, one more thread asks Redis for the others: threads that compute at the same time would only take turns. Stores in this very
-    process are asked in turn.
-    """
-    lines: dict[str, dict[str, str]] = {channel.name: {} for channel in channels}
-    if not context.at_once:
-        found = propose_from(channels, context, lines)
-    else:
-        near = [[channel] for channel in channels if channel.name not in WORD_FOR_WORD]
-        others = [channel for channel in channels if channel.name in WORD_FOR_WORD]
-        here, *away = [group for group in (*near, others) if group] or [[]]
-        asked = [_threads().submit(propose_from, group, context, lines) for group in away]
-        found = propose_from(here, context, lines)
-        for one in asked:
-            found |= one.result()
-    for own in lines.values():
-        degraded.update(own)
-    return {channel.name: found[channel.name] for channel in channels}
-
-
-def propose_from(channels: Sequence[Channel], context: Context, lines: Mapping[str, dict[str, str]]) -> dict[str, Found]:
-    """Asks one channel after the other, and reads the records of what they propose while the note index may still be searching."""
-    found = {channel.name: propose(channel, context, lines[channel.name]) for channel in channels}
-    with suppress(Transient):  # the filters ask again
-        context.notes.get(hit.note_id for one in found.values() for hit in one.hits)
-    return found
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """Threads of the channels, for all queries of the process."""
-    return ThreadPoolExecutor(CHANNEL_THREADS, thread_name_prefix="channel")
-
-
-def propose(channel: Channel, context: Context, degraded: dict[str, str]) -> Found:
-    """A channel's candidates; none, and a line in ``degraded``, when its store is down."""
-    try:
-        return channel.candidates(context)
-    except Transient as error:
-        degraded[channel.name] = f"{channel.name}: {error}"
-        return Found([], False)
-
-
 def filter_all(candidates: Sequence[Candidate], context: Context) -> tuple[list[Candidate], list[Removed]]:
-    """The filters in order; the first that objects gives the reason."""
-    records = context.notes.get(candidate.note_id for candidate in candidates)
-    reader = context.reader
+    """The filters in order; the first that objects gives the reason. Nearly all pass, so what passes is told first, all filters at once."""
+    context.notes.read(candidate.note_id for candidate in candidates)
+    records, reader = context.notes.records, context.reader
+    passes = acceptable(records, context.window, reader.user_id, reader.acted_on)
+    kept: list[Candidate] = []
+    left: list[Candidate] = []
+    for candidate in candidates:
+        (kept if passes(candidate.note_id) else left).append(candidate)
     filters: list[Judge] = [
         no_canary(reader.user_id),
         known(records),
@@ -231,17 +184,18 @@ def filter_all(candidates: Sequence[Candidate], context: Context) -> tuple[list[
         unseen(reader.acted_on),
         within(records, context.window),
     ]
-    kept, removed = list(candidates), list[Removed]()
+    removed = list[Removed]()
     for judge in filters:
-        kept, out = split(kept, judge)
+        left, out = split(left, judge)
         removed += out
+    assert not left, "a filter objects"
     return kept, removed
 
 
 def passing(candidates: Sequence[Candidate], context: Context) -> list[Candidate]:
     """What every filter lets through, in the order given, reposts left out."""
     kept, _ = filter_all(candidates, context)
-    return split(kept, original(context.notes.get(one.note_id for one in kept), fingerprints(context)))[0]
+    return split(kept, original(context.notes.records, fingerprints(context)))[0]
 
 
 def fingerprints(context: Context) -> dict[str, str]:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from models.profile import acted_on, scores_at, waiting_notes
 from models.profile_update import open_profile
-from recall.stores import Glance, Notes, Profiles
+from recall.stores import NOTHING_SEEN, Glance, Look, Looked, Notes, Profiles, Window
 from schemas.events import Tag
 from schemas.settings import Settings
 from schemas.stored import Profile
@@ -17,11 +17,12 @@ RECENT_NOTES = 256
 
 
 class KnownNotes:
-    """Note records during one query: what was read once, found or not, is not read again."""
+    """Note records during one query: what was read once, found or not, is not read again. ``records``: those found so far."""
 
     def __init__(self, notes: Notes) -> None:
-        self.store = notes
-        self._read: dict[str, Glance | None] = {}
+        self._store = notes
+        self._absent: set[str] = set()
+        self.records: dict[str, Glance] = {}
 
     def get(self, note_ids: Iterable[str]) -> dict[str, Glance]:
         """Records of the known notes among ``note_ids``, in their order; deleted ones included.
@@ -29,12 +30,41 @@ class KnownNotes:
         Raises:
             Transient: when the store does not answer.
         """
-        wanted = list(dict.fromkeys(note_ids))
-        missing = [note_id for note_id in wanted if note_id not in self._read]
-        if missing:
-            found = self.store.glance(missing)
-            self._read.update((note_id, found.get(note_id)) for note_id in missing)
-        return {note_id: record for note_id in wanted if (record := self._read[note_id]) is not None}
+        wanted = list(note_ids)
+        self.read(wanted)
+        records = self.records
+        return {note_id: records[note_id] for note_id in wanted if note_id in records}
+
+    def read(self, note_ids: Iterable[str]) -> None:
+        """Sees to it that ``records`` has all that are known of the notes.
+
+        Raises:
+            Transient: when the store does not answer.
+        """
+        if missing := self._missing(note_ids):
+            self._keep(missing, self._store.look(Look(notes=missing)))
+
+    def look(self, look: Look, window: Window, limit: int) -> Looked:
+        """See ``Notes``; the records come into ``records``.
+
+        Raises:
+            Transient: when the store does not answer.
+        """
+        missing = self._missing(look.notes)
+        if not (missing or look.tags or look.categories or look.counted):
+            return NOTHING_SEEN
+        looked = self._store.look(look._replace(notes=missing), window, limit)
+        self._keep(missing, looked)
+        return looked
+
+    def _missing(self, note_ids: Iterable[str]) -> list[str]:
+        records, absent = self.records, self._absent
+        return list(dict.fromkeys([note_id for note_id in note_ids if note_id not in records and note_id not in absent]))
+
+    def _keep(self, asked: Sequence[str], looked: Looked) -> None:
+        self.records.update(looked.notes)
+        if len(looked.notes) < len(asked):
+            self._absent.update(note_id for note_id in asked if note_id not in looked.notes)
 
     def tags_of(self, note_id: str) -> Sequence[Tag] | None:
         """A note's tags; None while nothing is known of the note."""

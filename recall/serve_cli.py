@@ -1,6 +1,5 @@
 """``tagstream serve``."""
 
-import gc
 import ipaddress
 import socket
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recall.cli import DATA
+from recall.settle import settle
 from schemas.errors import BadSetting
 from schemas.settings import Settings, load
 
@@ -65,8 +65,7 @@ def build(settings: Settings) -> "FastAPI":
     except Transient as error:
         click.echo(f"tagstream: {error}; /ready says when it is back", err=True)
     app = create_app(Answers(live, settings), settings)
-    gc.collect()
-    gc.freeze()  # what was loaded stays: a full collection in the middle of a request would walk all of it
+    settle()
     return app
 
 

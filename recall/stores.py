@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Vector: TypeAlias = "NDArray[np.float32]"
+ALL = "*"
+"""The category that lists every note."""
 
 
 class Held(NamedTuple):
@@ -47,11 +49,14 @@ class Hit(NamedTuple):
     published_at: int
 
 
-class Shared(NamedTuple):
-    """Notes that share tags, best first. ``cut``: the limit cut some tag's list, so a sum may be too low."""
+class Look(NamedTuple):
+    """What to read in one round trip. ``tags``: whose lists; ``counted``: tags whose numbers of notes; ``categories``: whose newest notes,
+    ``*`` for all; ``notes``: whose records."""
 
-    hits: list[Hit]
-    cut: bool
+    tags: Sequence[str] = ()
+    counted: Sequence[str] = ()
+    categories: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 class TagCounts(NamedTuple):
@@ -59,6 +64,42 @@ class TagCounts(NamedTuple):
 
     notes: int
     tagged: dict[str, int]
+
+
+class Listed(Protocol):
+    """The lists of tags, as read: of each the newest notes within a window, as many as a limit let through."""
+
+    @property
+    def cut(self) -> bool:
+        """The limit cut some tag's list, so a sum may be too low."""
+        ...
+
+    def sums(self, weights: Mapping[str, float], best: int) -> dict[str, float]:
+        """Notes by the sum of the weights of the tags that list them, ``weights`` in its order: the ``best`` highest, with all that
+        equal the last of them."""
+        ...
+
+
+class NoLists:
+    """``Listed`` of no tags."""
+
+    cut = False
+
+    def sums(self, weights: Mapping[str, float], best: int) -> dict[str, float]:
+        """See ``Listed``."""
+        return {}
+
+
+class Looked(NamedTuple):
+    """What a ``Look`` found. ``newest``: by category, newest first; ``notes``: the known ones."""
+
+    listed: Listed
+    counts: TagCounts
+    newest: dict[str, list[str]]
+    notes: "Mapping[str, Glance]"
+
+
+NOTHING_SEEN = Looked(NoLists(), TagCounts(0, {}), {}, {})
 
 
 class Window(NamedTuple):
@@ -110,10 +151,6 @@ class Notes(Protocol):
         """Records of the notes that are known; deleted ones have ``deleted`` set and no tags."""
         ...
 
-    def glance(self, note_ids: Sequence[str]) -> Mapping[str, Glance]:
-        """Like ``get``, only what a query looks at."""
-        ...
-
     def put(self, puts: Sequence[PutNote]) -> list[PutNote]:
         """Stores records with their index entries; an older event never overwrites a newer one. Returns the stale ones."""
         ...
@@ -123,9 +160,9 @@ class Notes(Protocol):
         the event that reached it; a note that is unknown or has moved on to another event is left out."""
         ...
 
-    def shared(self, weights: Mapping[str, float], window: Window, limit: int, best: int) -> "Shared":
-        """The ``best`` notes by the sum of the weights of the tags that list them, ties newest first. Of each tag the newest ``limit``
-        notes within the window are looked at. A note that some tag still lists, but the list of all notes does not, has time 0."""
+    def look(self, look: Look, window: Window = ..., limit: int = ...) -> Looked:
+        """Reads all of a ``Look`` in one round trip. Of each list the newest ``limit`` notes within the window; notes count that were
+        published up to its end."""
         ...
 
     def tag_counts(self, texts: Sequence[str], until: int | None = None) -> TagCounts:
@@ -134,10 +171,6 @@ class Notes(Protocol):
 
     def recent(self, categories: Sequence[str], window: Window, limit: int) -> list[Hit]:
         """Newest notes of the categories (``["*"]`` for all) within the window, newest first."""
-        ...
-
-    def newest(self, categories: Sequence[str], window: Window, limit: int) -> dict[str, list[Hit]]:
-        """``recent`` of each category by itself; one round trip."""
         ...
 
 

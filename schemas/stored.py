@@ -6,6 +6,8 @@ from msgspec import Raw, Struct, field, msgpack
 
 from schemas.events import Tag
 
+TOKEN_BYTES = 8
+"""A note's value begins with a hash of its record: what a compare-and-set goes by."""
 Place = tuple[Literal["tag", "recent"], str]
 """Where an index lists a note: under a tag's text, or among the recent notes of a category (``*`` for all)."""
 
@@ -42,9 +44,26 @@ class NoteRecord(Struct, array_like=True, omit_defaults=False):
         return [tag.text for tag in self.tags]
 
 
-class NoteGlance(Struct, array_like=True, gc=False):
-    """What a query looks at of a ``NoteRecord``, in the same layout: the filters judge hundreds and show twenty, so the tags stay packed
-    until they are asked for, and are unpacked each time."""
+class NoteGlance(Struct, frozen=True, gc=False):
+    """What a query looks at of a ``NoteRecord``: the filters judge hundreds and show twenty, so all of a tag but its text stays packed
+    until it is asked for, and is unpacked each time. ``texts``: of the tags, as stored."""
+
+    author_id: str
+    deleted: bool
+    published_at: int
+    category: str | None
+    fingerprint: str
+    texts: tuple[str, ...]
+    packed_tags: bytes
+
+    @property
+    def tags(self) -> list[Tag]:
+        """All of the tags."""
+        return _unpack_tags(self.packed_tags)
+
+
+class _Glanced(Struct, array_like=True, gc=False):
+    """The head of a ``NoteRecord``."""
 
     note_id: str
     author_id: str
@@ -57,16 +76,6 @@ class NoteGlance(Struct, array_like=True, gc=False):
     packed_tags: Raw
     fingerprint: str
 
-    @property
-    def tags(self) -> list[Tag]:
-        """All of the tags."""
-        return _unpack_tags(self.packed_tags)
-
-    @property
-    def texts(self) -> list[str]:
-        """Their texts, as stored."""
-        return [tag.text for tag in _unpack_texts(self.packed_tags)]
-
 
 class _Text(Struct, gc=False):
     """A tag, read for its text alone."""
@@ -76,6 +85,15 @@ class _Text(Struct, gc=False):
 
 _unpack_tags = msgpack.Decoder(list[Tag]).decode
 _unpack_texts = msgpack.Decoder(list[_Text]).decode
+_unpack_glanced = msgpack.Decoder(_Glanced).decode
+
+
+def unpack_glance(value: bytes) -> NoteGlance:
+    """A glance at a record as Redis holds it, behind its token."""
+    head = _unpack_glanced(memoryview(value)[TOKEN_BYTES:])
+    packed = bytes(head.packed_tags)
+    texts = tuple(tag.text for tag in _unpack_texts(packed))
+    return NoteGlance(head.author_id, head.deleted, head.published_at, head.category, head.fingerprint, texts, packed)
 
 
 class PendingAction(Struct, array_like=True, gc=False):

@@ -1,6 +1,7 @@
 """One suite for the role ``Notes``: in memory, on Redis and on a one-node Redis Cluster."""
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from recall.memory_notes import MemoryNotes
 from recall.notes import RedisNotes, follow, places, supersedes
 from recall.redis_client import redis_client
-from recall.stores import Notes, Window
+from recall.stores import Glance, Look, Notes, Window
 from schemas.canary import CANARY_PREFIX
 from schemas.errors import Transient
 from schemas.events import Tag
@@ -49,7 +50,12 @@ def put(notes: Notes, *records: NoteRecord) -> list[NoteRecord]:
 
 
 def listed(notes: Notes, text: str, window: Window = OPEN, limit: int = 100) -> list[str]:
-    return [hit.note_id for hit in notes.shared({text: 1.0}, window, limit, limit).hits]
+    """Notes under a tag; their order in a list is no part of the role."""
+    return sorted(shared(notes, {text: 1.0}, window, limit, limit))
+
+
+def shared(notes: Notes, weights: Mapping[str, float], window: Window = OPEN, limit: int = 100, best: int = 100) -> dict[str, float]:
+    return notes.look(Look(tags=tuple(weights)), window, limit).listed.sums(weights, best)
 
 
 def newest(notes: Notes, *categories: str, window: Window = OPEN, limit: int = 100) -> list[str]:
@@ -86,7 +92,8 @@ def test_a_canary_has_a_record_and_is_in_no_list(notes: Notes) -> None:
 
 def test_an_unknown_note_is_absent(notes: Notes) -> None:
     assert notes.get(["nobody"]) == {}
-    assert notes.shared({"nothing": 1.0}, OPEN, 5, 5) == ([], False)
+    assert shared(notes, {"nothing": 1.0}) == shared(notes, {}) == {}
+    assert notes.look(Look(("nothing",), ("nothing",), ("*",), ("nobody",)), OPEN, 5)[1:] == ((0, {"nothing": 0}), {"*": []}, {})
     assert notes.recent(["*"], OPEN, 5) == []
     assert notes.put([]) == []
 
@@ -140,7 +147,7 @@ def test_an_update_leaves_the_places_it_no_longer_has(notes: Notes) -> None:
     put(notes, record("n1", 20, ("kept", "came"), category="home"))
     assert [listed(notes, text) for text in ("kept", "gone", "came")] == [["n1"], [], ["n1"]]
     assert [newest(notes, category) for category in ("shoes", "home", "*")] == [[], ["n1"], ["n1"]]
-    assert notes.shared({"kept": 1.0}, OPEN, 5, 5).hits[0].published_at == 20
+    assert notes.get(["n1"])["n1"].published_at == 20
     assert notes.get(["n1"])["n1"].retired == []
 
 
@@ -186,13 +193,12 @@ def test_what_it_was_decided_against_may_be_outdated(notes: Notes) -> None:
 
 def test_shared_gives_the_newest_within_the_window(notes: Notes) -> None:
     put(notes, *(record(f"n{at:03d}", at, ("t",)) for at in range(100)))
-    assert listed(notes, "t", limit=3) == ["n099", "n098", "n097"]
-    assert listed(notes, "t", Window(10, 12)) == ["n012", "n011", "n010"]
-    assert listed(notes, "t", Window(None, 1)) == ["n001", "n000"]
-    assert listed(notes, "t", Window(98, None)) == ["n099", "n098"]
+    assert listed(notes, "t", limit=3) == ["n097", "n098", "n099"]
+    assert listed(notes, "t", Window(10, 12)) == ["n010", "n011", "n012"]
+    assert listed(notes, "t", Window(None, 1)) == ["n000", "n001"]
+    assert listed(notes, "t", Window(98, None)) == ["n098", "n099"]
     assert listed(notes, "t", Window(98, 97)) == listed(notes, "t", limit=0) == listed(notes, "t", limit=-1) == []
-    hit = notes.shared({"t": 1.0}, OPEN, 1, 1).hits[0]
-    assert (hit.score, hit.published_at) == (1.0, 99)
+    assert shared(notes, {"t": 1.5}, OPEN, 1, 1) == {"n099": 1.5}
 
 
 def test_ties_in_time_have_one_order(notes: Notes) -> None:
@@ -211,7 +217,7 @@ def test_epoch_milliseconds_are_exact(notes: Notes) -> None:
     at = 253_402_300_799_999
     put(notes, record("n1", at, ("t",)), record("n2", at - 1, ("t",)))
     assert listed(notes, "t", Window(at, at)) == ["n1"]
-    assert notes.shared({"t": 1.0}, OPEN, 1, 1).hits[0].published_at == at
+    assert notes.recent(["*"], OPEN, 1)[0].published_at == notes.look(Look(notes=("n1",))).notes["n1"].published_at == at
 
 
 def test_a_stamp_is_kept_once_and_only_for_the_event_it_belongs_to(notes: Notes) -> None:
@@ -340,35 +346,47 @@ def test_a_server_that_is_away_is_transient(settings: Any) -> None:
 
 def test_shared_sums_the_weights_of_the_lists_that_have_a_note(notes: Notes) -> None:
     put(notes, record("both", 10, ("a", "b")), record("one", 30, ("a",)), record("two", 20, ("b",)))
-    found = notes.shared({"a": 2.0, "b": 0.5}, OPEN, 5, 5)
-    assert ([(hit.note_id, hit.score) for hit in found.hits], found.cut) == ([("both", 2.5), ("one", 2.0), ("two", 0.5)], False)
-    cut = notes.shared({"a": 2.0, "b": 0.5}, OPEN, 1, 5)
-    assert ([(hit.note_id, hit.score) for hit in cut.hits], cut.cut) == ([("one", 2.0), ("two", 0.5)], True)
-    assert [hit.note_id for hit in notes.shared({"a": 1.0, "b": 1.0}, OPEN, 5, 2).hits] == ["both", "one"]
+    weights = {"a": 2.0, "b": 0.5}
+    assert shared(notes, weights, OPEN, 5, 5) == {"both": 2.5, "one": 2.0, "two": 0.5}
+    assert shared(notes, weights, OPEN, 1, 5) == {"one": 2.0, "two": 0.5}
+    assert [notes.look(Look(tags=("a", "b")), OPEN, limit).listed.cut for limit in (5, 2, 1)] == [False, True, True]
+    assert shared(notes, {"b": 0.5}, OPEN, 5, 1) == {"both": 0.5, "two": 0.5}
 
 
-def test_the_newest_of_several_categories_come_apart(notes: Notes) -> None:
-    put(notes, record("n1", 10), record("n2", 20), record("n3", 30, category="home"), record("n4", 40, category=None))
-    found = notes.newest(["*", "shoes", "home", "food", "shoes"], Window(None, 30), 2)
-    assert {category: [(hit.note_id, hit.published_at) for hit in hits] for category, hits in found.items()} == {
-        "*": [("n3", 30), ("n2", 20)],
-        "shoes": [("n2", 20), ("n1", 10)],
-        "home": [("n3", 30)],
-        "food": [],
-    }
-    for category, hits in found.items():
-        assert hits == notes.recent([category], Window(None, 30), 2)
+def test_the_best_sums_come_with_all_that_equal_the_last_of_them(notes: Notes) -> None:
+    """Which of those are wanted their times say, which the records have."""
+    put(notes, record("both", 1, ("a", "b")), record("one", 2, ("a",)), record("two", 3, ("b",)), record("three", 4, ("c",)))
+    weights = {"a": 1.0, "b": 1.0, "c": 0.5}
+    best = [set(shared(notes, weights, OPEN, 9, best)) for best in (0, 1, 2, 3, 4)]
+    assert best == [set(), {"both"}, {"both", "one", "two"}, {"both", "one", "two"}, {"both", "one", "two", "three"}]
+
+
+def test_one_look_sees_lists_counts_newest_notes_and_records(notes: Notes) -> None:
+    put(notes, record("n1", 10, ("a",)), record("n2", 20, ("a", "b")), record("n3", 30, ("b",), category="home"), record("n4", 40, ()))
+    look = Look(("a", "b", "a"), ("b", "c", "b"), ("*", "shoes", "home", "food", "shoes"), ("n4", "n1", "nobody", "n1"))
+    seen = notes.look(look, Window(None, 30), 2)
+    assert seen.listed.sums({"a": 1.0, "b": 2.0}, 9) == {"n1": 1.0, "n2": 3.0, "n3": 2.0}
+    assert seen.counts == (3, {"b": 2, "c": 0})
+    assert seen.newest == {"*": ["n3", "n2"], "shoes": ["n2", "n1"], "home": ["n3"], "food": []}
+    assert {note_id: note.published_at for note_id, note in seen.notes.items()} == {"n4": 40, "n1": 10}
+    for category, note_ids in seen.newest.items():
+        assert note_ids == [hit.note_id for hit in notes.recent([category], Window(None, 30), 2)]
 
 
 def test_a_glance_says_what_the_record_says(notes: Notes) -> None:
+    def glances(*note_ids: str) -> Mapping[str, Glance]:
+        return notes.look(Look(notes=note_ids)).notes
+
     live = record("n1", 5, ("red shoes", "跑鞋"), degraded=["video: too large"], category=None, fingerprint="text")
     put(notes, live, record("n2", 5), tombstone("n2", 7))
-    assert set(notes.glance(["n1", "n2", "n3", "n1"])) == {"n1", "n2"}
-    for note_id, seen in notes.glance(["n1", "n2"]).items():
+    assert set(glances("n1", "n2", "n3", "n1")) == {"n1", "n2"}
+    for note_id, seen in glances("n1", "n2").items():
         held = notes.get([note_id])[note_id]
-        for name in ("author_id", "deleted", "published_at", "category", "fingerprint", "tags", "texts"):
+        for name in ("author_id", "deleted", "published_at", "category", "fingerprint", "tags"):
             assert getattr(seen, name) == getattr(held, name), name
-    assert list(notes.glance(["n1"])["n1"].texts) == ["red shoes", "跑鞋"]
+    assert list(glances("n1")["n1"].texts) == ["red shoes", "跑鞋"]
+    put(notes, record("n1", 9, ("blue shoes",)))
+    assert list(glances("n1")["n1"].texts) == ["blue shoes"]
 
 
 def test_many_records_come_back_whatever_slots_they_are_in(notes: Notes) -> None:
@@ -376,20 +394,3 @@ def test_many_records_come_back_whatever_slots_they_are_in(notes: Notes) -> None
     found = notes.get([f"n{number}" for number in range(-5, 305)])
     assert [one.published_at for one in found.values()] == list(range(300))
     assert list(found) == [f"n{number}" for number in range(300)]
-
-
-def test_of_equal_sums_the_newest_are_among_the_best(notes: Notes) -> None:
-    """Also of different tags' lists, and by id where the times are equal too."""
-    put(notes, *(record(f"a{at}", at, ("a",)) for at in (1, 4, 5)), *(record(f"b{at}", at, ("b",)) for at in (2, 3, 5)))
-    found = notes.shared({"a": 1.0, "b": 1.0}, OPEN, 9, 4)
-    assert [(hit.note_id, hit.published_at) for hit in found.hits] == [("a5", 5), ("b5", 5), ("a4", 4), ("b3", 3)]
-
-
-def test_a_note_that_only_a_tag_still_lists_comes_last_of_its_equals(settings: Any) -> None:
-    """As a trim between its keys leaves it: the times come from the list of all notes."""
-    client, keys = redis_client(settings), Keys(settings.namespace, "b1")
-    notes = RedisNotes(client, keys)
-    put(notes, record("older", 10), record("half trimmed", 20))
-    client.zrem(keys.recent("*"), "half trimmed")
-    hits = notes.shared({"red shoes": 1.0}, OPEN, 5, 5).hits
-    assert [(hit.note_id, hit.published_at) for hit in hits] == [("older", 10), ("half trimmed", 0)]

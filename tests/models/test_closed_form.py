@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from models import closed_form
 from models.closed_form import Content, fit_ridges, fit_smoothing, leading_vectors, smooth
 
 
@@ -23,7 +24,27 @@ def test_leading_vectors_span_what_svd_says() -> None:
     assert leading_vectors(sparse.csr_matrix(matrix), 99).shape == (25, 25)
 
 
-def test_between_is_each_notes_ridge_regression_on_the_others() -> None:
+@pytest.mark.parametrize("shape", [(40, 25), (25, 40), (30, 30)])
+def test_of_a_dense_matrix_the_leading_vectors_are_exact(shape: tuple[int, int]) -> None:
+    """The singular values lie close together, where a few rounds of subspace iteration only come near."""
+    matrix = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+    right = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)[2][:7].T
+    found = leading_vectors(matrix, 7)
+    assert np.allclose(np.abs(np.einsum("ij,ij->j", found, right)), 1.0, atol=1e-4)
+    assert leading_vectors(matrix, 99).shape == (shape[1], min(shape))
+
+
+def test_a_wide_matrix_has_no_direction_where_it_has_no_length() -> None:
+    matrix = np.random.default_rng(3).standard_normal((3, 40)).astype(np.float32)
+    found = leading_vectors(np.vstack([matrix, matrix, 2 * matrix]), 8)
+    assert found.shape == (40, 8)
+    assert np.allclose(found.T @ found, np.diag([1.0] * 3 + [0.0] * 5), atol=1e-4)
+    assert not leading_vectors(np.zeros((3, 40), np.float32), 2).any()
+
+
+@pytest.mark.parametrize("block", [4, 7, 512])
+def test_between_is_each_notes_ridge_regression_on_the_others(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closed_form, "BLOCK", block)
     likes = history()
     smoothing = fit_smoothing(likes, rank=4, l2=3.0)
     dense = (likes > 0).toarray().astype(np.float64)[:, smoothing.items]

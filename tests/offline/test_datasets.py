@@ -8,6 +8,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from offline import datasets
 from offline.convert_dataset import convert_dataset, dataset
+from offline.recall_data import load_dataset
 from schemas.codec import decoder
 from schemas.errors import InvalidEvent, MissingPrerequisite
 from schemas.events import Interaction, NoteEvent
@@ -74,6 +76,40 @@ def test_ratings_are_actions_in_order_of_time(tmp_path: Path) -> None:
         ("ml-3-1", "ml-u3", "ml-1", "view", 100_000),
         ("ml-1-1", "ml-u1", "ml-1", "like", 200_000),
     ]
+
+
+def small_citeulike(root: Path) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "tags.dat").write_text("red\ngreen\nblue\n")
+    (root / "item-tag.dat").write_text("2 0 1\n1 2\n0\n2 2 2\n")
+    (root / "users.dat").write_text("2 0 1\n3 3 0 2\n")
+    return root
+
+
+def test_libraries_are_favorites_of_notes_with_the_tags_given(tmp_path: Path) -> None:
+    small_citeulike(tmp_path / "citeulike-a")
+    assert convert_dataset("citeulike", tmp_path, tmp_path / "out")[:3] == ("citeulike", 4, 5)
+    assert load_dataset(tmp_path / "out").tags == [["red", "green"], ["blue"], [], ["blue"]]
+    whole, again = load_dataset(tmp_path / "citeulike-a"), load_dataset(tmp_path / "out")
+    assert (again.notes, again.readers) == (whole.notes, whole.readers)
+    for name in ("reader", "note", "weight", "liked"):
+        assert np.array_equal(getattr(again.actions, name), getattr(whole.actions, name)), name
+
+
+def test_parts_are_apart_and_together_all(tmp_path: Path) -> None:
+    small_citeulike(tmp_path)
+    parts = []
+    for number in (1, 2, 3):
+        out = tmp_path / f"part{number}"
+        answer = CliRunner().invoke(dataset, ["citeulike", str(tmp_path), "--out", str(out), "--part", f"{number}/3", "--json"])
+        assert answer.exit_code == 0, answer.output
+        parts.append(load_dataset(out))
+        assert json.loads(answer.stdout)["notes"] == len(parts[-1].notes)
+    assert [part.notes for part in parts] == [["cu-0", "cu-3"], ["cu-1"], ["cu-2"]]
+    assert [len(part.actions.note) for part in parts] == [3, 1, 1]
+    for text in ("0/3", "4/3", "3", "a/3", "1/0", "1/2/3"):
+        wrong = CliRunner().invoke(dataset, ["citeulike", str(tmp_path), "--out", str(tmp_path / "no"), "--part", text])
+        assert wrong.exit_code == 2 and "--part" in wrong.stderr, text
 
 
 halves = st.integers(1, 10).map(lambda n: n / 2)

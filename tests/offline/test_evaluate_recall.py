@@ -11,6 +11,7 @@ from offline import evaluate_recall as module
 from offline.evaluate_recall import METHODS, evaluate_recall
 from offline.recall_data import load_dataset
 from offline.recall_metrics import unseen
+from offline.recall_report import read_seeds
 from offline.recall_task import among_all, make_task
 from schemas.errors import BadSetting
 from tests.models.hashing_encoder import HashingEncoder
@@ -84,6 +85,20 @@ def test_seeds_repeat_what_is_drawn_and_methods_are_those_asked_for(tmp_path: Pa
     assert report["through_recall"] == {"methods": ["two_tower"], "queries": report["queries"]}
 
 
+def test_seeds_are_how_many_or_which(tmp_path: Path) -> None:
+    assert [read_seeds(text) for text in ("1", "3", "0,4", "4,", " 2 , 1")] == [(0,), (0, 1, 2), (0, 4), (4,), (2, 1)]
+    for text in ("", "0", "-1", "a", "1,a", "1,1", ",", "1.5"):
+        wrong = CliRunner().invoke(evaluate_recall, [str(tmp_path), "--seeds", text])
+        assert wrong.exit_code == 2 and "--seeds" in wrong.stderr, text
+
+
+def test_the_seeds_named_are_those_learned_with(tmp_path: Path) -> None:
+    write_jsonl(community(), tmp_path)
+    report = run(tmp_path, "--methods", "two_tower", "--seeds", "2,5", "--k", "5", "--no-choose")
+    assert [one["seed"] for one in report["learned"]] == [2, 5]
+    assert len(report["methods"]["two_tower"]["recall@5_by_seed"]) == 2
+
+
 def test_a_large_set_is_bounded_where_recall_is_asked(tmp_path: Path) -> None:
     write_jsonl(community(), tmp_path)
     report = run(tmp_path, "--methods", "tag_index_raw,random,merge", "--k", "5", "--no-choose", "--served", "9")
@@ -93,6 +108,9 @@ def test_a_large_set_is_bounded_where_recall_is_asked(tmp_path: Path) -> None:
     assert isinstance(methods, dict)
     assert list(methods) == ["tag_index_raw", "random", "merge"]
     assert methods["merge"]["recall@5"] > methods["random"]["recall@5"]
+    over = report["merge_over_best_heuristic"]
+    assert over["heuristic"] == "tag_index_raw"
+    assert over["ratio"] == pytest.approx(methods["merge"]["recall@5"] / methods["tag_index_raw"]["recall@5"], abs=1e-3)
 
 
 def test_table_for_people_and_wrong_usage(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """What the twins in memory answer fast is what a plain loop answers, ties included."""
 
+import math
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recall.memory_index import MemoryNoteIndex
 from recall.memory_notes import MemoryNotes
-from recall.stores import Window
+from recall.stores import Look, Window
 from schemas.events import Tag
 from schemas.stored import NoteRecord
 from schemas.writes import DropVector, PutNote, PutVector
@@ -57,7 +59,7 @@ def test_shared_sums_list_by_list(
         tags = [Tag(text=text, dimension="", rank=rank, confidence=1.0) for rank, text in enumerate(texts, 1)]
         notes.put([PutNote(NoteRecord(f"n{note}", "a", order, False, 0, b"", at, None, tags, "", "t", [], {}))])
         held[f"n{note}"] = (at, texts)
-        notes.shared(weights, window, limit, 5)
+        notes.look(Look(tags=tuple(weights)), window, limit)
     sums, cut = dict[str, float](), False
     for text, weight in weights.items():
         listed = [(at, note_id) for note_id, (at, texts) in held.items() if text in texts]
@@ -66,9 +68,11 @@ def test_shared_sums_list_by_list(
         cut = cut or len(newest) >= limit
         for _, note_id in newest:
             sums[note_id] = sums.get(note_id, 0.0) + weight
-    ranked = sorted(((note_id, total, held[note_id][0]) for note_id, total in sums.items()), key=lambda row: (-row[1], -row[2], row[0]))
-    for best in (0, 2, 50):
-        assert notes.shared(weights, window, limit, best) == (ranked[:best], cut)
+    listed = notes.look(Look(tags=tuple(weights)), window, limit).listed
+    assert listed.cut == cut
+    for best in (0, 1, 2, 50):
+        least = min(sorted(sums.values(), reverse=True)[:best], default=math.inf)
+        assert listed.sums(weights, best) == {note_id: total for note_id, total in sums.items() if total >= least}
     assert notes.tag_counts(list(weights), until).tagged == {
         text: sum(text in texts and (until is None or at <= until) for at, texts in held.values()) for text in weights
     }

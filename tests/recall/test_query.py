@@ -6,8 +6,10 @@ import threading
 import msgspec
 import pytest
 
+from recall.channels import CHANNELS, Context
 from recall.query import NO_BUNDLE, Query, RecallStores, recall
-from recall.stores import Shared, Window
+from recall.reader import KnownNotes, read_reader
+from recall.stores import Look, Window
 from schemas.errors import Transient
 from schemas.settings import Settings
 
@@ -157,18 +159,30 @@ def test_impressions_are_left_out_only_when_the_setting_says_so(world):
     assert removed(world.recall("u")) == {"shown": "seen"}
 
 
-def test_an_index_entry_whose_record_lost_the_tag_is_no_match(runner, monkeypatch):
+def test_an_index_entry_whose_record_lost_the_tag_is_no_match(runner):
     """As a process that died between two steps leaves it."""
-    listed = runner.notes.shared
-
-    def with_orphan(*asked):
-        hits, cut = listed(*asked)
-        return Shared([*hits, *runner.notes.recent(["food"], Window(), 1)], cut)
-
-    monkeypatch.setattr(runner.notes, "shared", with_orphan)
+    runner.notes._index["tag", "crimson running shoes"]["other"] = runner_now() - HOUR
+    runner.notes._writes += 1
+    assert "other" in runner.notes.look(Look(tags=("crimson running shoes",)), Window(), 9).listed.sums({"crimson running shoes": 1.0}, 9)
     answer = runner.recall("u", channels=("tag_index",))
     assert ids(answer) == ["exact"]
     assert removed(answer) == {"liked": "seen"}
+
+
+def test_of_equal_sums_the_newest_are_proposed(world):
+    """Also of different tags' lists, and by id where the times are equal too."""
+    world.note("liked", "green tea", "red wine", age_h=20)
+    world.act("u", "like", "liked")
+    for age_h in (1, 2, 5):
+        world.note(f"green{age_h}", "green tea", age_h=age_h)
+    for age_h in (1, 3, 4):
+        world.note(f"red{age_h}", "red wine", age_h=age_h)
+    reader = read_reader("u", runner_now(), world.profiles, KnownNotes(world.notes), world.settings)
+    order = ["liked", "green1", "red1", "green2", "red3", "red4", "green5"]
+    for limit, best in ((2, order[1:3]), (4, order[:4]), (6, order[:6]), (9, order)):
+        context = Context(reader, Window(), limit, KnownNotes(world.notes), world.index, world.encoder)
+        found = [hit.note_id for hit in CHANNELS["tag_index"].candidates(context).hits]
+        assert found == best
 
 
 def test_a_note_that_only_the_vector_index_knows_is_named_unknown(runner):
@@ -275,28 +289,34 @@ def test_every_candidate_is_a_result_or_below_k_or_removed(world):
 def test_channels_without_vectors_are_asked_while_the_index_searches(runner, monkeypatch):
     """The search does not come back before Redis was asked for everything that the other channels need."""
     asked, search = threading.Event(), runner.index.search
-    newest = runner.notes.newest
+    look = runner.notes.look
 
     def waiting(*args):
         assert asked.wait(10), "Redis is asked only after the search"
         return search(*args)
 
     def noticed(*args):
-        asked.set()
-        return newest(*args)
+        if args[0].tags:
+            asked.set()
+        return look(*args)
 
     monkeypatch.setattr(runner.index, "search", waiting)
-    monkeypatch.setattr(runner.notes, "newest", noticed)
+    monkeypatch.setattr(runner.notes, "look", noticed)
     assert ids(runner.recall("u")) == ["exact", "similar", "other"]
 
 
-def test_a_query_reads_no_record_twice(runner, monkeypatch):
-    read, glance = [], runner.notes.glance
+def test_a_query_reads_no_record_twice_and_looks_a_few_times(runner, monkeypatch):
+    """One look for lists, counts and the reader's last notes, one for categories and the best sums' records, one for those of new notes."""
+    looks, look = [], runner.notes.look
 
-    def counted(note_ids):
-        read.extend(note_ids)
-        return glance(note_ids)
+    def counted(asked, *window):
+        looks.append(asked)
+        return look(asked, *window)
 
-    monkeypatch.setattr(runner.notes, "glance", counted)
-    runner.recall("u", channels=("tag_index_idf", "fresh"), explain=True)
-    assert sorted(read) == ["exact", "liked", "other", "similar"]
+    monkeypatch.setattr(runner.notes, "look", counted)
+    runner.recall("u", channels=("tag_index", "tag_index_idf", "fresh"), explain=True)
+    assert sorted(note_id for asked in looks for note_id in asked.notes) == ["exact", "liked", "other", "similar"]
+    assert len(looks) == 3
+    looks.clear()
+    runner.recall("u", channels=("tag_embedding",))
+    assert len(looks) == 1
