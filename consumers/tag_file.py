@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from consumers.media.opener import MediaOpener, opener_for
 from models.build import TAGGERS, build_tagger
 from models.phrases import PRODUCT_SPAN
 from models.roles import NoteTags, Tagger
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 BATCH = 32
 AROUND = 24
+MEDIA = ("image", "video", "audio")
 
 
 class TaggedLine(msgspec.Struct, frozen=True):
@@ -48,11 +51,15 @@ def tag(file: str, name: str, bundle: str | None, as_json: bool) -> None:
     """
     tagger = _open_tagger(name, bundle)
     rejected: list[Rejected] = []
-    for note, answer in _answers(tagger, _opened(file), rejected):
-        if as_json:
-            click.echo(msgspec.json.encode(TaggedLine(note.note_id, answer.category, answer.tags, answer.degraded)))
-        else:
-            _show(note, answer)
+    with ExitStack() as stack:
+        opener = opener_for(tagger, load())
+        if opener is not None:
+            stack.callback(opener.close)
+        for note, answer in _answers(tagger, opener, _opened(file), rejected):
+            if as_json:
+                click.echo(msgspec.json.encode(TaggedLine(note.note_id, answer.category, answer.tags, answer.degraded)))
+            else:
+                _show(note, answer)
     for line in rejected:
         click.echo(f"line {line.line}: {line.field}: {line.reason}", err=True)
     if rejected:
@@ -96,10 +103,12 @@ def _opened(file: str) -> Iterator[Line]:
         raise click.BadParameter(f"{file}: {error.strerror}; give a file of JSON lines or '-'", param_hint="FILE") from None
 
 
-def _answers(tagger: Tagger, lines: Iterator[Line], rejected: list[Rejected]) -> Iterator[tuple[NoteEvent, NoteTags]]:
+def _answers(
+    tagger: Tagger, opener: MediaOpener | None, lines: Iterator[Line], rejected: list[Rejected]
+) -> Iterator[tuple[NoteEvent, NoteTags]]:
     notes = _notes(lines, rejected)
     while batch := list(islice(notes, BATCH)):
-        yield from zip(batch, tagger.tag(batch), strict=True)
+        yield from zip(batch, tagger.tag(batch, None if opener is None else opener.open(batch)), strict=True)
 
 
 def _notes(lines: Iterator[Line], rejected: list[Rejected]) -> Iterator[NoteEvent]:
@@ -125,6 +134,8 @@ def _show(note: NoteEvent, answer: NoteTags) -> None:
         (printable(note.note_id), "bold"), f"  {answer.category or 'no category'}  ", (printable(note.title)[:100], "dim")
     )
     console.print(heading)
+    for lack in answer.degraded:
+        console.print(Text(f"  without {printable(lack)}", style="yellow"))
     table = Table("#", "tag", "dimension", "confidence", "evidence", box=None, header_style="dim", padding=(0, 1))
     for one in answer.tags:
         filled = round(one.confidence * 10)
@@ -142,6 +153,8 @@ def _quote(note: NoteEvent, one: Tag) -> "Text":
 
     if not one.evidence:
         return Text("")
+    if one.evidence[0].source in MEDIA:
+        return Text(_place(one.evidence[0]), style="dim")
     source, position = evidence_text(note, one.evidence[0])
     begin = max(0, position - AROUND)
     quote = Text(f"{one.evidence[0].source}: ", style="dim")
@@ -149,6 +162,13 @@ def _quote(note: NoteEvent, one: Tag) -> "Text":
     quote.append(printable(source[position : position + len(one.text)]), style="bold yellow")
     quote.append(printable(source[position + len(one.text) : position + len(one.text) + AROUND]))
     return quote
+
+
+def _place(evidence: Evidence) -> str:
+    """Where in a medium: the image's number, or the time in sound and video."""
+    if evidence.source == "image":
+        return f"image {evidence.position + 1}"
+    return f"{evidence.source} at {evidence.position // 60_000}:{evidence.position // 1000 % 60:02}"
 
 
 def evidence_text(note: NoteEvent, evidence: Evidence) -> tuple[str, int]:

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 
 class NoteTags(Struct, frozen=True):
-    """A tagger's answer for one note. ``degraded`` names what it had to do without (``video: refused, too large``)."""
+    """A tagger's answer for one note. ``degraded`` names what it had to do without (``video: refused, too large``); ``may_recover``:
+    whether tagging the note again later can give more."""
 
     category: Category | None
     tags: list[Tag]
     language: str | None = None
     degraded: list[str] = field(default_factory=list)
+    may_recover: bool = False
 
 
 class SeenImage(Struct, frozen=True):
@@ -73,17 +75,21 @@ class Transcriber(Protocol):
 
 
 class Tagger(Protocol):
-    """Turns notes into ranked tags. ``name`` says which implementation; ``version`` changes with anything that changes tags."""
+    """Turns notes into ranked tags. ``name`` says which implementation; ``version`` changes with anything that changes tags. It ``sees``
+    images and frames, it ``hears`` speech: media that it can make nothing of are not opened for it."""
 
     name: str
     version: str
+    sees: bool
+    hears: bool
 
     def tag(self, notes: Sequence[NoteEvent], media: Sequence[NoteMedia] | None = None) -> list[NoteTags]:
         """One answer per note, in order; the same note gives the same tags whatever else is in the batch. Deleted notes get no tags.
 
         Args:
             notes: what was published.
-            media: of each note; None where none were opened. What they lack is named in the answer's ``degraded`` too.
+            media: of each note; None where none were opened. What they lack is named in the answer's ``degraded`` too, and their
+                ``may_recover`` is the answer's.
 
         Raises:
             PoisonBatch: when some note in the batch makes the model fail.

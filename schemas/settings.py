@@ -139,6 +139,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         "shots"
     )
     media_decode_frames: Annotated[Positive, _doc("frames decoded of one video at most, however long it is")] = 3000
+    media_decoders: Annotated[Positive, _doc("processes that decode media, of one consumer")] = 2
     media_decode_s: Annotated[
         float, Meta(gt=0), _doc("safety valve on decoding the media of one note, seconds; degraded says when it closed")
     ] = 60.0

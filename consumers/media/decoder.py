@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,13 +37,19 @@ class Decoder:
     def __init__(self, limits: MediaLimits) -> None:
         self._limits = limits
         self._child: tuple[subprocess.Popen[bytes], Connection] | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """No other thread's file comes between those that are decoded within the block."""
+        with self._lock:
+            yield
 
     def close(self) -> None:
         """Ends the child."""

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from msgspec import Struct
+
 from consumers.media.decoder import Decoder
 from consumers.media.fetch import Fetcher
 from consumers.media.results import Fetched, Field, Media, Missing, NoteFile, NoteFrame, NoteImage, Refusal, Refused
@@ -17,7 +19,22 @@ TRIES_PER_IMAGE = 2
 KINDS: dict[Field, tuple[MediaKind, ...]] = {"images": ("image",), "videos": ("video",), "audios": ("audio", "video")}
 
 
-def open_media(note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock = time.monotonic) -> Media:
+class Senses(Struct, frozen=True):
+    """What a tagger makes use of: images and frames, speech. Media that serve neither are not fetched."""
+
+    sees: bool = True
+    hears: bool = True
+
+    def wants(self, note: NoteEvent) -> bool:
+        """Whether a note has anything for them."""
+        found = (self.sees and note.images) or (self.hears and note.audios) or note.videos
+        return bool(found) and (self.sees or self.hears) and note.type != "note.deleted"
+
+
+ALL = Senses()
+
+
+def open_media(note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock = time.monotonic, senses: Senses = ALL) -> Media:
     """Fetches and decodes a note's media; never raises for what is in the note.
 
     The image budget is shared: while there are videos, the note's own images take at most half of it, and what one side leaves the other
@@ -28,18 +45,20 @@ def open_media(note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock
         fetcher: of this batch; paths in the answer last until it closes.
         decoder: may be shared by batches.
         clock: seconds, for the note's time limits on fetching and on decoding.
+        senses: what is to be opened.
     """
-    return _Opening(note, fetcher, decoder, clock).run()
+    return _Opening(note, fetcher, decoder, clock, senses).run()
 
 
 class _Opening:
     """One note on its way."""
 
-    def __init__(self, note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock) -> None:
+    def __init__(self, note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock, senses: Senses) -> None:
         self._note = note
         self._fetcher = fetcher
         self._decoder = decoder
         self._clock = clock
+        self._senses = senses
         self._end = clock() + fetcher.limits.note_timeout_s
         self._decode_left = fetcher.limits.decode_s
         self._missing: list[Missing] = []
@@ -47,9 +66,10 @@ class _Opening:
 
     def run(self) -> Media:
         """Videos first: only then is known how many images there is room for."""
-        budget = self._fetcher.limits.images
-        videos = self._files("videos", self._note.videos, MOST_VIDEOS)
-        audios = self._files("audios", self._note.audios, MOST_AUDIOS)
+        sees, hears = self._senses.sees, self._senses.hears
+        budget = self._fetcher.limits.images if sees else 0
+        videos = self._files("videos", self._note.videos, MOST_VIDEOS) if sees or hears else []
+        audios = self._files("audios", self._note.audios, MOST_AUDIOS) if hears else []
         own = min(len(self._note.images), budget - budget // 2 if videos else budget)
         images = self._images(own)
         frames = self._frames(videos, budget - len(images))
@@ -77,8 +97,8 @@ class _Opening:
             self._next_image = end
             for index, fetched in self._fetch("images", wave):
                 try:
-                    with self._decoding():
-                        taken.append(NoteImage(index, self._decoder.image(fetched.path, self._decode_left)))
+                    with self._decoding() as decoder:
+                        taken.append(NoteImage(index, decoder.image(fetched.path, self._decode_left)))
                 except Refusal as refusal:
                     self._lack("images", index, refusal.refused)
                 finally:
@@ -93,8 +113,8 @@ class _Opening:
             if share < 1:
                 continue
             try:
-                with self._decoding():
-                    found, cut = self._decoder.frames(video.path, share, self._decode_left)
+                with self._decoding() as decoder:
+                    found, cut = decoder.frames(video.path, share, self._decode_left)
             except Refusal as refusal:
                 self._lack("videos", video.index, refusal.refused)
                 continue
@@ -104,13 +124,14 @@ class _Opening:
         return frames
 
     @contextmanager
-    def _decoding(self) -> Iterator[None]:
-        """Takes the time that decoding needs off what the note has."""
-        started = self._clock()
-        try:
-            yield
-        finally:
-            self._decode_left -= self._clock() - started
+    def _decoding(self) -> Iterator[Decoder]:
+        """Takes the time that decoding needs off what the note has, not that of waiting for a turn."""
+        with self._decoder.turn():
+            started = self._clock()
+            try:
+                yield self._decoder
+            finally:
+                self._decode_left -= self._clock() - started
 
     def _fetch(self, field: Field, wanted: list[tuple[int, str]]) -> list[tuple[int, Fetched]]:
         found = self._fetcher.fetch_all([uri for _, uri in wanted], max(self._end - self._clock(), 0.0))
