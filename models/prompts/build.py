@@ -179,5 +179,3 @@ def _data_url(image: SeenImage, max_side: int) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, format="JPEG", quality=JPEG_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
