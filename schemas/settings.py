@@ -143,6 +143,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     media_decode_s: Annotated[
         float, Meta(gt=0), _doc("safety valve on decoding the media of one note, seconds; degraded says when it closed")
     ] = 60.0
+    media_sound_s: Annotated[float, Meta(gt=0), _doc("sound of one medium that is taken, seconds from its start")] = 600.0
+    transcriber_model: Annotated[
+        str, _doc("SenseVoice model that hears: demo, a local directory or a hub id (iic/SenseVoiceSmall); empty = none")
+    ] = ""
+    transcriber_device: Annotated[str, _doc("torch device of a transcriber without an ONNX file, as cuda:0")] = "cpu"
+    transcriber_threads: Annotated[int, Meta(ge=0), _doc("threads of the transcriber; 0 = all cores with onnxruntime")] = 1
     fresh_hours: Annotated[float, Meta(gt=0), _doc("age up to which a note lives in the fresh-notes collection, hours")] = 48.0
 
     @property
