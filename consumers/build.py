@@ -87,7 +87,7 @@ def build_tag_notes(wiring: Wiring) -> tuple[Job[Any], list[Store]]:
     made = learned(settings)
     if not wiring.dry:
         go_live(settings, made.version, made.identity)
-    opener = opener_for(made.tagger, settings)
+    opener = opener_for(made, settings)
     if opener is not None:
         wiring.stack.callback(opener.close)
     open_media = None if opener is None else opener.open

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from consumers.media.opener import MediaOpener, opener_for
-from models.build import TAGGERS, build_tagger
+from models.build import TAGGERS
 from models.phrases import PRODUCT_SPAN
 from models.roles import NoteTags, Tagger
 from schemas.codec import decoder
@@ -22,6 +22,8 @@ from streams.publishing import Line, Rejected, read_lines
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from models.bundle import Learned
 
 BATCH = 32
 AROUND = 24
@@ -39,23 +41,25 @@ class TaggedLine(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
-@click.option("--tagger", "name", type=click.Choice(TAGGERS), default="handbook", show_default=True, help="Which tagger.")
+@click.option("--tagger", "name", type=click.Choice(TAGGERS), help="Which tagger; default: that of the settings.")
 @click.option("--bundle", help="Refuse to run when tagger and encoder here do not make this bundle.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout, one per note event.")
-def tag(file: str, name: str, bundle: str | None, as_json: bool) -> None:
-    """Tags the note events of a file of JSON lines; '-' reads standard input. Needs no server.
+def tag(file: str, name: str | None, bundle: str | None, as_json: bool) -> None:
+    """Tags the note events of a file of JSON lines; '-' reads standard input. Needs no server but the endpoint of that tagger.
 
-    One answer per event, in order; a deleted note gets no tags. Lines that are no valid events are named on stderr and left out.
+    Images, videos and voices are opened where the tagger makes use of them and the media settings allow it. One answer per event, in order;
+    a deleted note gets no tags. Lines that are no valid events are named on stderr and left out.
 
     Example: tagstream tag notes.jsonl --json
     """
-    tagger = _open_tagger(name, bundle)
+    settings = load(tagger=name)
+    made = _open(settings, bundle)
     rejected: list[Rejected] = []
     with ExitStack() as stack:
-        opener = opener_for(tagger, load())
+        opener = opener_for(made, settings)
         if opener is not None:
             stack.callback(opener.close)
-        for note, answer in _answers(tagger, opener, _opened(file), rejected):
+        for note, answer in _answers(made.tagger, opener, _opened(file), rejected):
             if as_json:
                 click.echo(msgspec.json.encode(TaggedLine(note.note_id, answer.category, answer.tags, answer.degraded)))
             else:
@@ -66,30 +70,14 @@ def tag(file: str, name: str, bundle: str | None, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _open_tagger(name: str, bundle: str | None) -> Tagger:
-    from models.bundle import bundle_version
-    from models.encoder import load_tag_encoder
+def _open(settings: Settings, wanted: str | None) -> "Learned":
+    from models.bundle import load_learned
 
-    settings = load()
-    if settings.bundle:
-        return _from_bundle(settings, bundle)
-    encoder = load_tag_encoder(settings)
-    tagger = build_tagger(settings, encoder, name)
-    here = bundle_version(tagger, encoder)
-    if bundle not in (None, here):
-        raise BundleMismatch(
-            f"the {name} tagger and the tag encoder here make bundle {here}, not {bundle}; leave --bundle out or install that bundle"
-        )
-    return tagger
-
-
-def _from_bundle(settings: Settings, wanted: str | None) -> Tagger:
-    from models.bundle import Bundle
-
-    found = Bundle(Path(settings.bundle))
-    if wanted not in (None, found.version):
-        raise BundleMismatch(f"TAGSTREAM_BUNDLE holds bundle {found.version}, not {wanted}; leave --bundle out or set that one's directory")
-    return found.tagger(found.encoder(settings))
+    made = load_learned(settings)
+    if wanted not in (None, made.version):
+        here = f"TAGSTREAM_BUNDLE holds bundle {made.version}" if settings.bundle else f"the settings here make bundle {made.version}"
+        raise BundleMismatch(f"{here}, not {wanted}; leave --bundle out or set TAGSTREAM_BUNDLE to that one's directory")
+    return made
 
 
 def _opened(file: str) -> Iterator[Line]:

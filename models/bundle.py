@@ -2,11 +2,12 @@
 one, what the settings make: the shipped handbook, its tagger and the tag encoder of the settings.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from models.bundle_manifest import (
     HANDBOOK,
@@ -17,17 +18,22 @@ from models.bundle_manifest import (
     TAG_ENCODER,
     TAGGER,
     TAGGER_FILE,
+    TRANSCRIBER,
+    TRANSCRIBER_FILE,
     BundleManifest,
     Fault,
     MergeWeights,
     SpaceCard,
     TaggerCard,
+    TranscriberCard,
     check_part,
+    extra_of,
     read_card,
     read_manifest,
+    transcriber_part,
     version_of,
 )
-from models.roles import Space, TagEncoder, Tagger
+from models.roles import Space, TagEncoder, Tagger, Transcriber
 from models.spaces import load_space
 from schemas.errors import BundleMismatch
 from schemas.settings import Settings
@@ -63,14 +69,53 @@ class Identity(Struct, frozen=True):
         return f"{MERGE}: other weights here than there" if self.weights != other.weights else None
 
 
-class Learned(NamedTuple):
-    """A bundle's parts, loaded. ``spaces`` by name."""
+class Learned:
+    """A bundle's parts. ``spaces`` by name. The tagger and the transcriber, None where there is none, are loaded when first asked for: not
+    every job needs them.
 
-    tagger: Tagger
-    encoder: TagEncoder
-    version: str
-    spaces: dict[str, Space]
-    weights: dict[str, float]
+    Args:
+        open_tagger: loads the tagger.
+        encoder: the tag encoder.
+        version: the bundle's.
+        spaces: by name.
+        weights: of the merge, by channel.
+        open_transcriber: loads the transcriber.
+    """
+
+    def __init__(
+        self,
+        open_tagger: Callable[[], Tagger],
+        encoder: TagEncoder,
+        version: str,
+        spaces: dict[str, Space],
+        weights: dict[str, float],
+        *,
+        open_transcriber: Callable[[], Transcriber | None] = lambda: None,
+    ) -> None:
+        self._open_tagger = open_tagger
+        self._open_transcriber = open_transcriber
+        self.encoder = encoder
+        self.version = version
+        self.spaces = spaces
+        self.weights = weights
+
+    @cached_property
+    def tagger(self) -> Tagger:
+        """The tagger.
+
+        Raises:
+            BundleMismatch: it is not the bundle's.
+        """
+        return self._open_tagger()
+
+    @cached_property
+    def transcriber(self) -> Transcriber | None:
+        """What writes speech down for it.
+
+        Raises:
+            BundleMismatch: it is not the bundle's.
+        """
+        return self._open_transcriber()
 
     @property
     def identity(self) -> Identity:
@@ -79,9 +124,10 @@ class Learned(NamedTuple):
         return Identity(self.encoder.version, spaces, self.weights)
 
 
-def bundle_version(tagger: Tagger, encoder: TagEncoder) -> str:
+def bundle_version(tagger: Tagger, encoder: TagEncoder, transcriber: TranscriberCard | None = None) -> str:
     """The version of a bundle without learned spaces: ``b`` and ten hex digits over the names and versions of the parts."""
-    return version_of((tagger.name, tagger.version, encoder.version), {})
+    extras = {} if transcriber is None else {TRANSCRIBER: extra_of(transcriber_part(transcriber)[0])}
+    return version_of((tagger.name, tagger.version, encoder.version), extras)
 
 
 class Bundle:
@@ -125,18 +171,66 @@ class Bundle:
         self._agrees(TAG_ENCODER, encoder.version, encoder.dimension)
         return encoder
 
-    def tagger(self, encoder: TagEncoder) -> Tagger:
-        """The tagger, on this bundle's encoder and handbook."""
+    def tagger(self, encoder: TagEncoder, settings: Settings) -> Tagger:
+        """The tagger, on this bundle's encoder and handbook.
+
+        Args:
+            encoder: this bundle's.
+            settings: where a model is that the bundle only refers to.
+
+        Raises:
+            BundleMismatch: the settings choose another tagger, or its model, prompt or handbook is not what the bundle was built with.
+        """
+        from models.build import TAGGERS, build_tagger, card_of
         from models.handbook import load_handbook
-        from models.handbook_tagger import HandbookTagger
 
         self.check((TAGGER, HANDBOOK))
         card = read_card(self.directory / TAGGER_FILE, TaggerCard)
-        if card.name != HandbookTagger.name:
+        if card.name not in TAGGERS:
             raise BundleMismatch(f"bundle {self.directory}: {TAGGER}: this release has no tagger {card.name!r}")
-        tagger = HandbookTagger(load_handbook(self.directory / HANDBOOK), encoder, card.max_tags)
+        if settings.tagger not in ("", card.name):
+            raise BundleMismatch(
+                f"bundle {self.directory}: {TAGGER}: the bundle has {card.name}, TAGSTREAM_TAGGER says {settings.tagger}; unset it, or "
+                "build a bundle with that tagger"
+            )
+        chosen = replace(settings, tagger_max_tags=card.max_tags, endpoint_model=settings.endpoint_model or card.model)
+        if card.style:
+            chosen = replace(chosen, endpoint_prompt=card.style)
+        tagger = build_tagger(chosen, encoder, card.name, load_handbook(self.directory / HANDBOOK))
+        here = card_of(tagger, card.max_tags)
+        for what in ("model", "prompt", "handbook"):
+            if getattr(here, what) != getattr(card, what):
+                raise BundleMismatch(
+                    f"bundle {self.directory}: {TAGGER}: {what}: the bundle was built with {getattr(card, what)}, here it is "
+                    f"{getattr(here, what)}; use that {what}, or build another bundle"
+                )
         self._agrees(TAGGER, tagger.version, None)
         return tagger
+
+    def transcriber(self, settings: Settings) -> Transcriber | None:
+        """The transcriber that the settings name, if it is the bundle's; None where the bundle has none.
+
+        Raises:
+            BundleMismatch: the settings name none, another one, or one though the bundle has none.
+        """
+        from models.transcriber import load_transcriber
+
+        here = transcriber_card(settings)
+        if TRANSCRIBER not in self.manifest.parts:
+            if here is not None:
+                raise BundleMismatch(
+                    f"bundle {self.directory}: {TRANSCRIBER}: the bundle has none, TAGSTREAM_TRANSCRIBER_MODEL names {here.version}; unset "
+                    "it, or build a bundle with it"
+                )
+            return None
+        self.check((TRANSCRIBER,))
+        card = read_card(self.directory / TRANSCRIBER_FILE, TranscriberCard)
+        if here != card:
+            raise BundleMismatch(
+                f"bundle {self.directory}: {TRANSCRIBER}: version: the bundle was built with {card.name} {card.version}, "
+                f"TAGSTREAM_TRANSCRIBER_MODEL names {here.version if here else 'none'}; set that one's directory"
+            )
+        return load_transcriber(settings)
 
     def space(self, name: str, encoder: TagEncoder) -> Space:
         """One learned space, on this bundle's encoder."""
@@ -182,15 +276,44 @@ def load_learned(settings: Settings) -> Learned:
     if not settings.bundle:
         from models.build import build_tagger
         from models.encoder import load_tag_encoder
+        from models.transcriber import load_transcriber
 
         encoder: TagEncoder = load_tag_encoder(settings)
         tagger = build_tagger(settings, encoder)
-        return Learned(tagger, encoder, bundle_version(tagger, encoder), {}, {})
+        version = bundle_version(tagger, encoder, transcriber_card(settings))
+        return Learned(lambda: tagger, encoder, version, {}, {}, open_transcriber=lambda: load_transcriber(settings))
+    from models.build import DEFAULT
+
     bundle = Bundle(Path(settings.bundle))
     bundle.check()
     encoder = bundle.encoder(settings)
     spaces = {name: bundle.space(name, encoder) for name in bundle.manifest.spaces}
-    return Learned(bundle.tagger(encoder), encoder, bundle.version, spaces, bundle.weights)
+    made = Learned(
+        lambda: bundle.tagger(encoder, settings),
+        encoder,
+        bundle.version,
+        spaces,
+        bundle.weights,
+        open_transcriber=lambda: bundle.transcriber(settings),
+    )
+    if bundle.manifest.parts[TAGGER].name == DEFAULT:
+        made.tagger  # noqa: B018 - no large model: what disagrees shows in every job
+    return made
+
+
+def transcriber_card(settings: Settings) -> TranscriberCard | None:
+    """What identifies the transcriber of the settings, without loading it; None where they name none.
+
+    Raises:
+        BadSetting: there is no such model.
+    """
+    if not settings.transcriber_model:
+        return None
+    from models.transcriber.files import speech_files
+    from models.transcriber.load import transcriber_directory
+    from models.transcriber.pipeline import SenseVoiceTranscriber
+
+    return TranscriberCard(SenseVoiceTranscriber.name, speech_files(transcriber_directory(settings.transcriber_model)).version())
 
 
 def faults_of(directory: Path) -> list[Fault]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.bundle import faults_of
+from models.bundle import faults_of, transcriber_card
 from models.bundle_manifest import (
     FORMAT,
     HANDBOOK,
@@ -21,16 +21,18 @@ from models.bundle_manifest import (
     TAG_ENCODER,
     TAGGER,
     TAGGER_FILE,
+    TRANSCRIBER,
+    TRANSCRIBER_FILE,
     BundleManifest,
     FileEntry,
     MergeWeights,
     Part,
     SpaceCard,
-    TaggerCard,
     derived_version,
     entry_of,
     read_card,
     read_manifest,
+    transcriber_part,
 )
 from schemas.errors import BadSetting, BundleMismatch
 from schemas.settings import Settings
@@ -44,12 +46,14 @@ Sources = Mapping[str, Path | bytes]
 def build_bundle(
     settings: Settings, spaces: Sequence[Path], merge: Path | None, out: Path | None, tell: Tell, *, handbook: Path | None = None
 ) -> Path:
-    """Builds a bundle of the handbook, tagger and tag encoder, learned spaces and merge weights.
+    """Builds a bundle of the handbook, tagger, transcriber and tag encoder, learned spaces and merge weights.
+
+    Of a model behind an endpoint and of a transcriber it holds what identifies them, not the weights.
 
     A build that was killed goes on with the files that it had copied; the same parts built again change nothing.
 
     Args:
-        settings: tag encoder, ``tagger_max_tags``, and ``data``, under which the bundle goes by default (``bundles/VERSION``).
+        settings: tag encoder, tagger, transcriber, and ``data``, under which the bundle goes by default (``bundles/VERSION``).
         spaces: directories of learned spaces, each with a ``space.json``.
         merge: a JSON file ``{"weights": {channel: weight}}``.
         out: the directory to make instead.
@@ -85,17 +89,17 @@ def build_bundle(
 
 
 def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[str, Part], dict[str, Path | bytes]]:
-    """Handbook, tagger and tag encoder; ``directory`` of another handbook than the shipped one."""
+    """Handbook, tagger, tag encoder, and the transcriber where there is one; ``directory`` of another handbook than the shipped one."""
+    from models.build import build_tagger, card_of
     from models.encoder import encoder_directory, load_tag_encoder
     from models.handbook import HANDBOOK_DIR, load_handbook
-    from models.handbook_tagger import HandbookTagger
 
     handbook = load_handbook(directory or HANDBOOK_DIR)
     plain = msgspec.structs.replace(settings, bundle="")
     tell("tag encoder: loading, exported first where that was not done yet")
     encoder = load_tag_encoder(plain, handbook.glossary())
-    tagger = HandbookTagger(handbook, encoder, settings.tagger_max_tags)
-    card = TaggerCard(tagger.name, settings.tagger_max_tags)
+    tagger = build_tagger(plain, encoder, handbook=handbook)
+    card = card_of(tagger, settings.tagger_max_tags)
     files: dict[str, dict[str, Path | bytes]] = {
         HANDBOOK: {f"{HANDBOOK}/{path.name}": path for path in sorted((directory or HANDBOOK_DIR).glob("*.yaml"))},
         TAGGER: {TAGGER_FILE: msgspec.json.encode(card)},
@@ -108,6 +112,9 @@ def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[
         TAGGER: msgspec.structs.replace(_part(files[TAGGER], tagger.version), name=tagger.name),
         TAG_ENCODER: _part(files[TAG_ENCODER], encoder.version, encoder.dimension),
     }
+    if (heard := transcriber_card(plain)) is not None:
+        parts[TRANSCRIBER], content = transcriber_part(heard)
+        files[TRANSCRIBER] = {TRANSCRIBER_FILE: content}
     for name, part in parts.items():
         tell(f"{name}: {part.version}, {_size(part):.1f} MB")
     return parts, {path: source for of in files.values() for path, source in of.items()}

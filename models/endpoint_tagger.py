@@ -39,7 +39,7 @@ class EndpointTagger:
     def __init__(self, chat: ChatEndpoint, prompts: Prompts, fallback: HandbookTagger, max_side: int = 1024) -> None:
         self.version = f"{ALGORITHM}-{chat.spec.model}-{max_side}-{prompts.version}-{prompts.handbook.version}-{fallback.version}"
         self.chat = chat
-        self._prompts = prompts
+        self.prompts = prompts
         self._handbook: Handbook = prompts.handbook
         self._fallback = fallback
         self._max_side = max_side
@@ -71,17 +71,15 @@ class EndpointTagger:
     def _ask(self, notes: Sequence[tuple[NoteEvent, NoteMedia]]) -> list[Completion | TagStreamError]:
         if self.chat.circuit.state == "open":
             return [Transient(self.name, "the circuit is open")] * len(notes)
-        most = TOKENS_AROUND + TOKENS_PER_TAG * self._prompts.max_tags
-        prompts: list[Prompt] = [self._prompts.of(note, of) for note, of in notes]
-        return self.chat.ask_all(
-            [(prompt.endpoint_chat(self._max_side), self._prompts.schema(prompt.category), most) for prompt in prompts]
-        )
+        most = TOKENS_AROUND + TOKENS_PER_TAG * self.prompts.max_tags
+        prompts: list[Prompt] = [self.prompts.of(note, of) for note, of in notes]
+        return self.chat.ask_all([(prompt.endpoint_chat(self._max_side), self.prompts.schema(prompt.category), most) for prompt in prompts])
 
     def _answer(self, note: NoteEvent, media: NoteMedia, outcome: Completion | TagStreamError) -> NoteTags | str:
         """The answer, or why there is none."""
         if isinstance(outcome, TagStreamError):
             return UNAVAILABLE if isinstance(outcome, Transient) else REFUSED
-        found = parse_answer(outcome.text, self._handbook, note.category, self._prompts.max_tags)
+        found = parse_answer(outcome.text, self._handbook, note.category, self.prompts.max_tags)
         if not found.tags:
             return UNUSABLE
         spoken = [one.utterance.text for one in media.speech]

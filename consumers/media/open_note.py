@@ -1,15 +1,17 @@
-"""A note's media as a tagger takes them: images, frames within one shared budget, voice files, and what is missing by name."""
+"""A note's media as a tagger takes them: images, frames within one shared budget, sound, and what is missing by name."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from msgspec import Struct
 
 from consumers.media.decoder import Decoder
 from consumers.media.fetch import Fetcher
-from consumers.media.results import Fetched, Field, Media, Missing, NoteFile, NoteFrame, NoteImage, Refusal, Refused
+from consumers.media.results import Fetched, Field, Media, Missing, NoteFile, NoteFrame, NoteImage, NoteSound, Refusal, Refused
 from models.media_kind import MediaKind
+from models.sound import SAMPLE_RATE
 from schemas.events import NoteEvent
 
 Clock = Callable[[], float]
@@ -61,6 +63,7 @@ class _Opening:
         self._senses = senses
         self._end = clock() + fetcher.limits.note_timeout_s
         self._decode_left = fetcher.limits.decode_s
+        self._samples_left = int(fetcher.limits.sound.taken_s * SAMPLE_RATE)
         self._missing: list[Missing] = []
         self._next_image = 0
 
@@ -76,9 +79,10 @@ class _Opening:
         room = budget - len(images) - len(frames)
         if room and videos:
             images += self._images(room)
+        sounds = self._sounds("audios", audios) + self._sounds("videos", videos) if hears else []
         order: list[Field] = ["images", "videos", "audios"]
         missing = sorted(self._missing, key=lambda item: (order.index(item.field), item.index))
-        return Media(images, frames, audios, videos, missing)
+        return Media(images, frames, audios, videos, sounds, missing)
 
     def _files(self, field: Field, uris: Sequence[str], most: int) -> list[NoteFile]:
         """Files that stay until the batch ends."""
@@ -122,6 +126,26 @@ class _Opening:
             if cut:
                 self._missing.append(Missing("videos", video.index, "cut", cut, False))
         return frames
+
+    def _sounds(self, field: Literal["audios", "videos"], files: list[NoteFile]) -> list[NoteSound]:
+        """What can be heard in files, together no longer than one medium may be; a video without a voice lacks nothing."""
+        sounds: list[NoteSound] = []
+        for file in files:
+            try:
+                with self._decoding() as decoder:
+                    samples, cut = decoder.sound(file.path, self._decode_left)
+            except Refusal as refusal:
+                if not any((one.field, one.index) == (field, file.index) for one in self._missing):
+                    self._lack(field, file.index, refusal.refused)
+                continue
+            if len(samples) > self._samples_left:
+                samples, cut = samples[: self._samples_left], cut or "the note has more sound than is taken of one"
+            self._samples_left -= len(samples)
+            if len(samples):
+                sounds.append(NoteSound("audio" if field == "audios" else "video", file.index, samples))
+            if cut:
+                self._missing.append(Missing(field, file.index, "cut", cut, False))
+        return sounds
 
     @contextmanager
     def _decoding(self) -> Iterator[Decoder]:

@@ -10,23 +10,27 @@ from consumers.media.decoder import Decoder
 from consumers.media.fetch import Fetcher
 from consumers.media.limits import MediaLimits, limits_of
 from consumers.media.open_note import Senses, open_media
-from consumers.media.results import Media
-from models.roles import NoteMedia, SeenImage, Tagger, Transcriber
+from consumers.media.results import Media, NoteSound
+from models.bundle import Learned
+from models.roles import NoteMedia, SeenImage, Spoken, Transcriber
 from schemas.events import NoteEvent
 from schemas.settings import Settings
 
 NOTES_AT_A_TIME = 8
 NOTHING = NoteMedia()
+NOT_WRITTEN_DOWN = "audio: not written down, the transcriber fails on it"
 log = logging.getLogger(__name__)
 
 
-def opener_for(tagger: Tagger, settings: Settings, transcriber: Transcriber | None = None) -> "MediaOpener | None":
-    """What opens media for a tagger; None where it can make nothing of any.
+def opener_for(made: Learned, settings: Settings) -> "MediaOpener | None":
+    """What opens media for a bundle's tagger; None where it can make nothing of any.
 
     Raises:
         BadSetting: a media setting is wrong.
+        BundleMismatch: the transcriber of the settings is not the bundle's.
     """
-    senses = Senses(sees=tagger.sees, hears=tagger.hears and transcriber is not None)
+    transcriber = made.transcriber if made.tagger.hears else None
+    senses = Senses(sees=made.tagger.sees, hears=transcriber is not None)
     if not senses.sees and not senses.hears:
         return None
     return MediaOpener(limits_of(settings), senses, transcriber=transcriber, decoders=settings.media_decoders)
@@ -72,10 +76,26 @@ class MediaOpener:
         with Fetcher(self._limits) as fetcher:
             turns = [(note, self._decoders[place % len(self._decoders)]) for place, note in enumerate(wanted)]
             opened = list(self._pool.map(lambda turn: open_media(turn[0], fetcher, turn[1], senses=self._senses), turns))
-        answers = iter([self._media(one) for one in opened])
+        spoken = self._spoken([one.sounds for one in opened])
+        answers = iter([_media(*one) for one in zip(opened, spoken, strict=True)])
         return [next(answers) if self._senses.wants(note) else NOTHING for note in notes]
 
-    def _media(self, opened: Media) -> NoteMedia:
-        own = [SeenImage(item.image, "image", item.index) for item in opened.images]
-        frames = [SeenImage(item.frame.image, "video", item.frame.position_ms) for item in opened.frames]
-        return NoteMedia([*own, *frames], [], opened.degraded, opened.may_recover)
+    def _spoken(self, sounds: Sequence[Sequence[NoteSound]]) -> list[list[Spoken] | None]:
+        """The speech in each note's sounds; None where it cannot be written down."""
+        if self._transcriber is None:
+            return [[] for _ in sounds]
+        try:
+            found = iter(self._transcriber.transcribe([one.samples for of in sounds for one in of]))
+            return [[Spoken(utterance, one.source, one.index) for one in of for utterance in next(found)] for of in sounds]
+        except (RuntimeError, ValueError) as error:  # what torch and onnxruntime raise; the sound came from a stranger
+            if len(sounds) > 1:
+                return [spoken for of in sounds for spoken in self._spoken([of])]
+            log.warning("the transcriber fails on a note's sound: %s", error)
+            return [None]
+
+
+def _media(opened: Media, spoken: list[Spoken] | None) -> NoteMedia:
+    own = [SeenImage(item.image, "image", item.index) for item in opened.images]
+    frames = [SeenImage(item.frame.image, "video", item.frame.position_ms) for item in opened.frames]
+    degraded = opened.degraded if spoken is not None else [*opened.degraded, NOT_WRITTEN_DOWN]
+    return NoteMedia([*own, *frames], spoken or [], degraded, opened.may_recover)

@@ -8,10 +8,12 @@ import pytest
 from benchmarks.edits import Edit, Shot, write
 from consumers.media.limits import HostRule, MediaLimits
 from consumers.media.open_note import Senses
-from consumers.media.opener import NOTHING, MediaOpener, opener_for
+from consumers.media.opener import NOT_WRITTEN_DOWN, NOTHING, MediaOpener, opener_for
+from models.bundle import Learned
+from models.roles import Utterance
 from schemas.events import NoteEvent
 from schemas.settings import Settings
-from tests.consumers.media_server import png, serving
+from tests.consumers.media_server import png, serving, wav
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,51 @@ def test_only_what_the_tagger_makes_use_of_is_fetched(root, server, senses, aske
     assert sorted(server.hits) == asked
 
 
+class Listener:
+    """Twin of a transcriber: an utterance per sound that says how long it is; ``fails`` on sounds of so many samples."""
+
+    name = version = "twin"
+
+    def __init__(self, fails=0):
+        self.calls = []
+        self.fails = fails
+
+    def transcribe(self, sounds):
+        self.calls.append([len(sound) for sound in sounds])
+        if self.fails in self.calls[-1]:
+            raise RuntimeError("this sound")
+        return [[Utterance(f"{len(sound)} samples", 0, len(sound) // 16)] for sound in sounds]
+
+
+def test_speech_is_written_down_in_one_go_for_who_only_hears(root, server):
+    """No picture is fetched, no frame decoded; each note gets its own words."""
+    (root / "long.wav").write_bytes(wav(0.75))
+    notes = [
+        note(0, audios=[f"{server.url}/wav"], images=[f"{server.url}/png"]),
+        note(1),
+        note(2, audios=[f"file://{root}/long.wav", f"{server.url}/wav"]),
+    ]
+    listener = Listener()
+    with MediaOpener(limits_for(root, server), Senses(sees=False, hears=True), transcriber=listener) as opener:
+        found = opener.open(notes)
+    assert listener.calls == [[8_000, 12_000, 8_000]] and set(server.hits) == {"/wav"}
+    assert [[(one.source, one.index, one.utterance.text) for one in of.speech] for of in found] == [
+        [("audio", 0, "8000 samples")],
+        [],
+        [("audio", 0, "12000 samples"), ("audio", 1, "8000 samples")],
+    ]
+    assert not any(of.images or of.degraded for of in found)
+
+
+def test_sound_that_the_transcriber_fails_on_costs_its_own_note_only(root, server):
+    (root / "long.wav").write_bytes(wav(0.75))
+    notes = [note(number, audios=[f"file://{root}/long.wav" if number == 1 else f"{server.url}/wav"]) for number in range(3)]
+    with MediaOpener(limits_for(root, server), Senses(), transcriber=Listener(fails=12_000)) as opener:
+        found = opener.open(notes)
+    assert [len(of.speech) for of in found] == [1, 0, 1]
+    assert [of.degraded for of in found] == [[], [NOT_WRITTEN_DOWN], []] and not found[1].may_recover
+
+
 def test_nothing_is_opened_for_notes_without_media_or_deleted(root, monkeypatch):
     monkeypatch.setattr("consumers.media.opener.Fetcher", lambda limits: pytest.fail("a batch directory was made"))
     gone = msgspec.structs.replace(note(1, images=[f"file://{root}/0.png"]), type="note.deleted")
@@ -108,9 +155,19 @@ class Tagger:
         self.sees, self.hears = sees, hears
 
 
-def test_a_tagger_that_makes_nothing_of_media_has_no_opener():
-    assert opener_for(Tagger(False, True), Settings()) is None
-    assert opener_for(Tagger(False, False), Settings()) is None
-    seeing = opener_for(Tagger(True, False), Settings())
-    assert seeing is not None
-    seeing.close()
+@pytest.mark.parametrize(
+    ("sees", "hears", "transcriber", "opened"),
+    [
+        (False, True, None, None),
+        (False, False, Listener(), None),
+        (True, False, None, Senses(True, False)),
+        (False, True, Listener(), Senses(False, True)),
+        (True, True, None, Senses(True, False)),
+    ],
+)
+def test_what_is_opened_for_whom(sees, hears, transcriber, opened):
+    made = Learned(lambda: Tagger(sees, hears), None, "b", {}, {}, open_transcriber=lambda: transcriber)
+    opener = opener_for(made, Settings())
+    assert (None if opener is None else opener._senses) == opened
+    if opener is not None:
+        opener.close()

@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import consumers.tag_file as tag_file
+from models.bundle import Learned
 from models.handbook import load_handbook
 from models.handbook_tagger import HandbookTagger
 from schemas.events import Evidence, NoteEvent, Product
@@ -17,8 +18,9 @@ DELETED = NOTE | {"note_id": "n-3", "type": "note.deleted", "title": "Crimson ru
 
 @pytest.fixture(autouse=True)
 def tagger(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = HandbookTagger(load_handbook(), HashingEncoder())
-    monkeypatch.setattr(tag_file, "_open_tagger", lambda name, bundle: made)
+    encoder = HashingEncoder()
+    made = HandbookTagger(load_handbook(), encoder)
+    monkeypatch.setattr(tag_file, "_open", lambda settings, bundle: Learned(lambda: made, encoder, "b", {}, {}))
 
 
 def run(*lines: object, options: tuple[str, ...] = ("--json",)) -> Result:

@@ -11,7 +11,7 @@ import models.bundle
 import models.bundle_build
 from models.bundle import Bundle, Identity, SpacePart, bundle_version, faults_of, load_learned
 from models.bundle_build import build_bundle
-from models.bundle_manifest import Part, derived_version, entry_of, read_manifest
+from models.bundle_manifest import Part, TranscriberCard, derived_version, entry_of, read_manifest
 from schemas.errors import BadSetting, BundleMismatch
 from schemas.settings import Settings
 from tests.models.hashing_space import HashingSpace, write_space
@@ -202,3 +202,64 @@ def test_identities_name_the_first_part_that_differs() -> None:
         assert here.differs(replace(here, spaces=here.spaces | {"linear": part})) == f"spaces/linear: {said}"
     assert here.differs(replace(here, spaces={"linear": SpacePart(8, "1")})) == "spaces/two_tower: only here"
     assert "merge" in str(here.differs(replace(here, weights={"linear": 2.0})))
+
+
+ENDPOINT = {"endpoint_url": "http://127.0.0.1:9/v1", "endpoint_model": "org/model"}
+
+
+def test_a_bundle_of_an_endpoints_tagger_refers_to_model_prompt_and_handbook(data: str, tmp_path: Path) -> None:
+    made = build(data, tmp_path, tagger="endpoint", **ENDPOINT)
+    card = json.loads((made / "tagger.json").read_text())
+    assert (card["name"], card["model"], card["style"]) == ("endpoint", "org/model", "full") and card["prompt"] and card["handbook"]
+    assert made.name not in {
+        build(data, tmp_path).name,
+        build(data, tmp_path, tagger="endpoint", **ENDPOINT | {"endpoint_model": "x"}).name,
+    }
+    plain = load_learned(made_of(data, tagger="endpoint", **ENDPOINT))
+    assert plain.version == made.name
+    plain.tagger.close()  # type: ignore[attr-defined]
+    loaded = load_learned(settings(made, endpoint_url="http://127.0.0.1:8/v1"))
+    assert loaded.tagger.version == read_manifest(made).parts["tagger"].version, "the model's name is the bundle's, the address is not"
+    loaded.tagger.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("said", "here", "refused"),
+    [
+        ({"prompt": "full-00000000"}, {}, r"tagger: prompt: the bundle was built with full-00000000, here it is full-"),
+        ({"handbook": "0ld"}, {}, r"tagger: handbook: the bundle was built with 0ld, here it is "),
+        ({}, {"endpoint_model": "another"}, r"tagger: model: the bundle was built with org/model, here it is another"),
+        ({}, {"tagger": "handbook"}, r"the bundle has endpoint, TAGSTREAM_TAGGER says handbook"),
+        ({"name": "oracle"}, {}, r"this release has no tagger 'oracle'"),
+    ],
+)
+def test_what_disagrees_with_the_tagger_is_named(
+    data: str, tmp_path: Path, said: dict[str, str], here: dict[str, str], refused: str
+) -> None:
+    made = Path(shutil.copytree(build(data, tmp_path, tagger="endpoint", **ENDPOINT), tmp_path / "copy"))
+    card = json.loads((made / "tagger.json").read_text())
+    swap(made, "tagger.json", json.dumps(card | said).encode())
+    chosen = settings(made, **{"endpoint_url": "http://127.0.0.1:9/v1"} | here)
+    loaded = load_learned(chosen)
+    with pytest.raises(BundleMismatch, match=refused):
+        loaded.tagger  # noqa: B018
+
+
+def test_a_transcriber_is_part_of_the_bundle_and_must_be_the_one_it_was_built_with(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = {"one": TranscriberCard("sense_voice", "1"), "other": TranscriberCard("sense_voice", "2")}
+    for module in (models.bundle, models.bundle_build):
+        monkeypatch.setattr(module, "transcriber_card", lambda settings: cards.get(settings.transcriber_model))
+    monkeypatch.setattr("models.transcriber.load_transcriber", lambda settings: settings.transcriber_model)
+    deaf, hears = build(data, tmp_path), build(data, tmp_path, transcriber_model="one")
+    assert deaf.name != hears.name == load_learned(made_of(data, transcriber_model="one")).version
+    assert faults_of(hears) == []
+    assert load_learned(settings(hears, transcriber_model="one")).transcriber == "one"
+    assert load_learned(settings(deaf)).transcriber is None
+    with pytest.raises(BundleMismatch, match=r"transcriber: version: the bundle was built with sense_voice 1, .* names 2"):
+        load_learned(settings(hears, transcriber_model="other")).transcriber  # noqa: B018
+    with pytest.raises(BundleMismatch, match=r"names none"):
+        load_learned(settings(hears)).transcriber  # noqa: B018
+    with pytest.raises(BundleMismatch, match=r"transcriber: the bundle has none, TAGSTREAM_TRANSCRIBER_MODEL names 1"):
+        load_learned(settings(deaf, transcriber_model="one")).transcriber  # noqa: B018
