@@ -78,7 +78,7 @@ class Prompts:
         self.handbook = handbook
         self.style: Style = STYLES[style]
         self.max_tags = max_tags
-        self.version = self.style.version(max_tags)
+        self.version = f"{self.style.version}-{max_tags}"
         self._specials = tuple(sorted(specials, key=len, reverse=True))
         self._books: dict[tuple[Category | None, bool], str] = {}
 

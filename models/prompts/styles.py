@@ -36,9 +36,10 @@ class Style(Struct, frozen=True):
     descriptions: bool
     marked: bool
 
-    def version(self, max_tags: int) -> str:
-        """Changes with anything that changes what a model reads, but for the handbook, which has its own version."""
-        digest = hashlib.blake2b(msgspec.json.encode([LAYOUT, max_tags, self]), digest_size=4).hexdigest()
+    @property
+    def version(self) -> str:
+        """Changes with anything that changes what a model reads, but for the handbook, which has its own version, and the bound on tags."""
+        digest = hashlib.blake2b(msgspec.json.encode([LAYOUT, self]), digest_size=4).hexdigest()
         return f"{self.name}-{digest}"
 
 

@@ -1,0 +1,125 @@
+"""Greedy decoding held to a JSON schema by xgrammar, and how sure the model was of each token.
+
+torch, transformers and xgrammar are imported with this module.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xgrammar
+from msgspec import Struct
+from numpy.typing import NDArray
+from transformers import LogitsProcessor
+
+GRAMMARS_KEPT = 64
+
+
+class Written(Struct, frozen=True):
+    """What a model wrote. ``ends``: offset in bytes of ``text`` where each token ends; ``log_probabilities``: of each token, among all
+    tokens, not only those that the schema allowed. ``complete``: it stopped by itself."""
+
+    text: str
+    ends: list[int]
+    log_probabilities: NDArray[np.float64]
+    complete: bool
+
+    def confidence(self, start: int, end: int) -> float:
+        """Geometric mean of the probabilities of the tokens within characters ``start`` to ``end``, in [0, 1]."""
+        first, last = (len(self.text[:at].encode()) for at in (start, end))
+        inside = [
+            value
+            for before, after, value in zip([0, *self.ends], self.ends, self.log_probabilities, strict=False)
+            if after > first and before < last
+        ]
+        return float(np.exp(np.mean(inside))) if inside else 0.0
+
+
+class Grammars:
+    """Compiles schemas for one tokenizer and keeps the latest.
+
+    Args:
+        tokenizer: of the model.
+        vocabulary: rows of the model's output, which may be more than the tokenizer has.
+        stops: tokens that end an answer.
+    """
+
+    def __init__(self, tokenizer: Any, vocabulary: int, stops: Sequence[int]) -> None:
+        self.info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary, stop_token_ids=list(stops))
+        self.tokens: list[bytes] = self.info.decoded_vocab
+        self.stops = frozenset(stops)
+        self._compiler = xgrammar.GrammarCompiler(self.info)
+        self._kept: OrderedDict[str, xgrammar.CompiledGrammar] = OrderedDict()
+
+    def of(self, schema: dict[str, Any]) -> xgrammar.CompiledGrammar:
+        """The grammar of a schema; JSON without spaces between its parts."""
+        key = json.dumps(schema, sort_keys=True)
+        if key not in self._kept:
+            self._kept[key] = self._compiler.compile_json_schema(key, any_whitespace=False, separators=(",", ":"))
+            if len(self._kept) > GRAMMARS_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def written(self, ids: Sequence[int], log_probabilities: Sequence[float]) -> Written:
+        """Text of the tokens up to the first that ends an answer."""
+        pieces: list[bytes] = []
+        for token in ids:
+            if token in self.stops:
+                break
+            pieces.append(self.tokens[token])
+        ends = [int(end) for end in np.cumsum([len(piece) for piece in pieces])]
+        return Written(b"".join(pieces).decode("utf-8", "replace"), ends, np.asarray(log_probabilities[: len(pieces)], np.float64), len(pieces) < len(ids))
+
+
+class Watch(LogitsProcessor):  # type: ignore[misc]
+    """Limits each row of a greedy ``generate`` to its grammar, and notes how probable the chosen tokens were. For one call of it.
+
+    Args:
+        grammars: of each row; None leaves the row free.
+        vocabulary: rows of the model's output.
+    """
+
+    def __init__(self, grammars: Sequence["xgrammar.CompiledGrammar | None"], vocabulary: int) -> None:
+        self._matchers = [None if one is None else xgrammar.GrammarMatcher(one) for one in grammars]
+        self._mask = xgrammar.allocate_token_bitmask(len(grammars), vocabulary)
+        self._before: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._chosen: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """See ``transformers.LogitsProcessor``."""
+        if self._before is not None:
+            self._note(input_ids[:, -1])
+        log_sums = torch.logsumexp(scores.float(), dim=-1, keepdim=True)
+        if any(self._matchers):
+            self._mask.fill_(-1)
+            for row, matcher in enumerate(self._matchers):
+                if matcher is not None and not matcher.is_terminated():
+                    matcher.fill_next_token_bitmask(self._mask, row)
+            allowed = scores.clone()
+            xgrammar.apply_token_bitmask_inplace(allowed, self._mask.to(scores.device))
+        else:
+            allowed = scores
+        self._before = (scores, log_sums)
+        return allowed
+
+    def log_probabilities(self, last: torch.Tensor) -> NDArray[np.float64]:
+        """Of the tokens that were chosen, shape (rows, steps). ``last``: those of the last step, which no call has seen."""
+        if self._before is not None:
+            self._score(last)
+            self._before = None
+        return torch.stack(self._chosen, dim=1).double().cpu().numpy()
+
+    def _note(self, tokens: torch.Tensor) -> None:
+        self._score(tokens)
+        for matcher, token in zip(self._matchers, tokens.tolist(), strict=True):
+            if matcher is not None and not matcher.is_terminated() and not matcher.accept_token(token):
+                raise RuntimeError(f"token {token} was chosen against the grammar")
+
+    def _score(self, tokens: torch.Tensor) -> None:
+        assert self._before is not None
+        scores, log_sums = self._before
+        self._chosen.append((scores.gather(1, tokens[:, None]).float() - log_sums)[:, 0])

@@ -1,0 +1,176 @@
+"""A vision-language model with its processor: Qwen3-VL and InternVL3/3.5, loaded alike and limited alike in what they see.
+
+torch and transformers are imported with this module, so import it only where a model is wanted.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Struct
+from numpy.typing import NDArray
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from models.prompts import Prompt
+from schemas.errors import BadSetting
+
+CARD_FILE = "tagger.json"
+TILE = 448  # pixels a side of what InternVL sees at once
+ASPECT_MAX = 100.0  # the processors raise above 200
+FAMILIES = {"qwen3_vl": "qwen", "qwen2_5_vl": "qwen", "qwen2_vl": "qwen", "internvl": "internvl"}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class TaggerCard(Struct, frozen=True, kw_only=True):
+    """``tagger.json`` beside weights that were trained for tagging: what they were trained with. ``prompt``: version of the style,
+    ``handbook``: of the handbook, ``image_pixels``: of a picture; ``version`` changes with the weights."""
+
+    style: str
+    prompt: str
+    handbook: str
+    image_pixels: int
+    version: str
+
+
+class VlmModel:
+    """Takes prompts, gives tensors and text.
+
+    Args:
+        model: a transformers image-text-to-text model in evaluation mode.
+        processor: that belongs to it.
+        card: what the weights were trained with; None for weights of general use.
+        name: what was loaded, for messages and versions.
+    """
+
+    def __init__(self, model: Any, processor: Any, card: TaggerCard | None = None, name: str = "") -> None:
+        family = FAMILIES.get(model.config.model_type)
+        if family is None:
+            raise BadSetting(f"vlm_model: {name}: there is no support for {model.config.model_type}; use one of {', '.join(FAMILIES)}")
+        self.family = family
+        self.model = model
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.card = card
+        self.name = name
+        self.device = next(model.parameters()).device
+        self.vocabulary = model.get_output_embeddings().weight.shape[0]
+        self.stops = _stops(model, self.tokenizer)
+        self.pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.stops[0]
+
+    @property
+    def specials(self) -> list[str]:
+        """Tokens that mean something to the chat template; no note may write them."""
+        found = [str(token) for token in self.tokenizer.all_special_tokens]
+        for token in self.tokenizer.added_tokens_decoder.values():
+            if token.special or token.content[:1] in "<[":
+                found.append(token.content)
+        return sorted(set(found))
+
+    def render(self, prompt: Prompt) -> str:
+        """The chat as the model's template puts it, one place for each picture, up to where the answer begins."""
+        text = self.processor.apply_chat_template(prompt.chat(), tokenize=False, add_generation_prompt=True)
+        return str(text)
+
+    def inputs(self, texts: Sequence[str], pictures: Sequence[Sequence[NDArray[np.uint8]]], pixels: int) -> dict[str, torch.Tensor]:
+        """Left-padded tensors on the model's device.
+
+        Args:
+            texts: rendered chats.
+            pictures: of each, as many as it has places; RGB, (height, width, 3).
+            pixels: area of a picture at most, as the model sees it.
+        """
+        images = [[_shaped(one) for one in of] for of in pictures]
+        given: dict[str, Any] = {"text": list(texts), "padding": True, "padding_side": "left", "return_tensors": "pt"}
+        if any(images):
+            given["images"] = [of for of in images if of] if self.family == "internvl" else images
+            given |= self._limits(pixels)
+        if self.family == "qwen":
+            given["return_mm_token_type_ids"] = True
+        made = self.processor(**given)
+        wanted = {"input_ids", "attention_mask", "pixel_values", "image_grid_thw", "mm_token_type_ids"}
+        if self.family == "internvl":
+            wanted -= {"mm_token_type_ids"}
+        tensors = {name: value.to(self.device) for name, value in made.items() if name in wanted}
+        if "pixel_values" in tensors:
+            tensors["pixel_values"] = tensors["pixel_values"].to(self.model.dtype)
+        return tensors
+
+    def image_tokens(self, pixels: int) -> int:
+        """Tokens of one picture at most."""
+        if self.family == "qwen":
+            side = self.processor.image_processor.patch_size * self.processor.image_processor.merge_size
+            return max(1, pixels // (side * side))
+        tiles = self._tiles(pixels)
+        return int(self.processor.image_seq_length) * (tiles + (tiles > 1))
+
+    def _limits(self, pixels: int) -> dict[str, Any]:
+        """How each family is told; both ignore the other's way."""
+        if self.family == "qwen":
+            side = self.processor.image_processor.patch_size * self.processor.image_processor.merge_size
+            return {"size": {"shortest_edge": min(side * side, pixels), "longest_edge": pixels}}
+        tiles = self._tiles(pixels)
+        return {"crop_to_patches": tiles > 1, "min_patches": 1, "max_patches": tiles}
+
+    def _tiles(self, pixels: int) -> int:
+        size = self.processor.image_processor.size
+        return int(max(1, pixels // (size["height"] * size["width"])))
+
+
+def open_vlm(model: str, device: str = "auto", dtype: str = "auto") -> VlmModel:
+    """Loads a model.
+
+    Args:
+        model: a local directory, or a hub id.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``.
+        dtype: ``auto`` (bfloat16 on CUDA, float32 elsewhere), ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises:
+        BadSetting: when it cannot be loaded, naming the setting.
+    """
+    if not model:
+        raise BadSetting("vlm_model is empty: give a local directory or a hub id of a Qwen3-VL or InternVL3 checkpoint (TAGSTREAM_VLM_MODEL)")
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    chosen = (torch.bfloat16 if where.startswith("cuda") else torch.float32) if dtype == "auto" else DTYPES.get(dtype)
+    if chosen is None:
+        raise BadSetting(f"vlm_dtype: {dtype!r} is none of auto, {', '.join(DTYPES)}")
+    try:
+        processor = AutoProcessor.from_pretrained(model)
+        loaded = AutoModelForImageTextToText.from_pretrained(model, dtype=chosen).to(where).eval()
+    except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadSetting(f"vlm_model: {model} cannot be loaded on {where}: {first}") from None
+    return VlmModel(loaded, processor, read_card(Path(model)), model)
+
+
+def read_card(directory: Path) -> TaggerCard | None:
+    """What weights in a directory were trained with; None where they do not say.
+
+    Raises:
+        BadSetting: when the file is there and is no card.
+    """
+    path = directory / CARD_FILE
+    if not path.is_file():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=TaggerCard)
+    except msgspec.DecodeError as error:
+        raise BadSetting(f"{path}: {error}; write it anew with `tagstream offline demo-models vlm`") from None
+
+
+def _stops(model: Any, tokenizer: Any) -> list[int]:
+    """Tokens that end an answer."""
+    named = model.generation_config.eos_token_id
+    stops = [named] if isinstance(named, int) else list(named or [])
+    return stops or [tokenizer.eos_token_id]
+
+
+def _shaped(pixels: NDArray[np.uint8]) -> Image.Image:
+    """As a picture whose sides are within ASPECT_MAX of each other: a longer one is squeezed."""
+    picture = Image.fromarray(pixels)
+    width, height = picture.size
+    long = int(ASPECT_MAX * min(width, height))
+    return picture.resize((min(width, long), min(height, long))) if max(width, height) > long else picture

@@ -1,0 +1,245 @@
+"""Training data of the demo model, prepared once: token ids, small pictures, and held-out notes with their truth.
+
+A directory holds ``rows.npz`` (training), ``pictures.npz``, ``held_out.json``, ``facts.json`` and ``model/`` (tokenizer and processor).
+Drawing the pictures takes nearly all of the time; they are kept in a directory of their own and never drawn twice.
+"""
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from models.handbook import load_handbook
+from models.prompts import Prompts
+from models.roles import NoteMedia, SeenImage, Spoken, Utterance
+from offline.demo_models.vlm_build import Size, make_processor, train_tokenizer
+from offline.demo_models.vlm_pictures import SIDE, Seen, draw_pictures, open_small, pictures_of
+from offline.simulate.notes import PROMINENCE, Community, SimulatedNote
+from offline.simulate.truth import Truth
+from schemas.events import EvidenceSource, NoteEvent
+
+MAX_TAGS = 12
+STYLE = "compact"
+HEARD = 0.8  # share of the voices that are heard
+PLAIN_SPEECH = 0.5  # share of the transcripts without capitals and punctuation
+BLIND = 0.1  # share of the notes with pictures that are shown without them
+Told = dict[str, str]  # text, dimension, source
+
+
+class Plan(Struct, frozen=True):
+    """Which notes. ``seeds``: communities learned from; ``notes``: of each; ``drawn``: of each, with pictures of their own; ``held_out``:
+    (seed, first note, notes) of those that are never learned from."""
+
+    seeds: list[int] = msgspec.field(default_factory=lambda: [7, 21, 22, 23])
+    notes: int = 12_000
+    drawn: int = 1_200
+    held_out: list[tuple[int, int, int]] = msgspec.field(default_factory=lambda: [(7, 200_000, 200), (99, 0, 150)])
+
+
+class HeldOut(Struct, frozen=True):
+    """A note to be judged on. ``pictures``: index in ``pictures.npz``, source and position; ``tags``: what its media and words tell."""
+
+    seed: int
+    note: NoteEvent
+    spoken: str
+    pictures: list[tuple[int, EvidenceSource, int]]
+    tags: list[Told]
+    blind_tags: list[Told]
+
+
+class Pictures:
+    """Pictures by name, numbered as they come; kept as WebP."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.numbers: dict[tuple[int, str], int] = {}
+        self.data: list[bytes] = []
+
+    def number(self, seed: int, name: str) -> int:
+        """Of a picture that has been drawn."""
+        key = (seed, name)
+        if key not in self.numbers:
+            self.numbers[key] = len(self.data)
+            self.data.append((self._root / str(seed) / f"{name}.webp").read_bytes())
+        return self.numbers[key]
+
+    def save(self, path: Path) -> None:
+        """All pictures in one file."""
+        ends = np.cumsum([len(one) for one in self.data])
+        np.savez(path, data=np.frombuffer(b"".join(self.data), np.uint8), ends=ends)
+
+
+class _Draft(NamedTuple):
+    """A training note before it is put into tokens: pictures by number, source and position."""
+
+    made: SimulatedNote
+    pictures: list[tuple[int, EvidenceSource, int]]
+
+
+def prepare(directory: Path, plan: Plan, cache: Path, advance: Callable[[int], None] | None = None, size: Size | None = None) -> dict[str, Any]:
+    """Writes the training data; returns its facts.
+
+    Args:
+        directory: made where it is absent.
+        plan: which notes.
+        cache: where drawn pictures are kept, by seed.
+        advance: called with the number of notes whose pictures are ready.
+        size: of the model, for its vocabulary.
+    """
+    size = size or Size()
+    directory.mkdir(parents=True, exist_ok=True)
+    _draw(plan, cache, advance)
+    handbook = load_handbook()
+    pictures = Pictures(cache)
+    drafts = list(_drafts(plan, pictures))
+    words = [dimension.id for book in handbook.categories.values() for dimension in book.dimensions]
+    tokenizer = train_tokenizer((text for draft in drafts for text in _texts(draft.made)), words, size.vocabulary)
+    processor = make_processor(tokenizer, SIDE * SIDE)
+    processor.save_pretrained(directory / "model")
+    prompts = Prompts(handbook, STYLE, MAX_TAGS, processor.tokenizer.all_special_tokens)
+    rows = [_row(draft, prompts, processor) for draft in drafts]
+    _save_rows(directory / "rows.npz", rows)
+    held_out = [_held_out(seed, made, pictures) for seed, made in _held_out_notes(plan)]
+    (directory / "held_out.json").write_bytes(msgspec.json.encode(held_out))
+    pictures.save(directory / "pictures.npz")
+    facts = {
+        "plan": msgspec.to_builtins(plan), "rows": len(rows), "with_pictures": sum(bool(one.pictures) for one in drafts),
+        "pictures": len(pictures.data), "held_out": len(held_out), "tokens": sum(len(row[0]) for row in rows), "vocabulary": size.vocabulary,
+        "style": STYLE, "prompt": prompts.style.version, "handbook": handbook.version, "image_pixels": SIDE * SIDE,
+    }  # fmt: skip
+    (directory / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
+    return facts
+
+
+def media_of(spoken: str, images: Sequence[SeenImage]) -> NoteMedia:
+    """A note's media as a tagger takes them."""
+    speech = [Spoken(Utterance(spoken, 0, 1000), "audio", 0)] if spoken else []
+    return NoteMedia(list(images), speech)
+
+
+def told(truth: Truth, event: NoteEvent, spoken: str, seen: Sequence[EvidenceSource]) -> list[Told]:
+    """The true tags that the given sources tell, each with its foremost one, in reading order."""
+    texts = _by_source(event, spoken)
+    given = {source for source, text in texts.items() if text} | set(seen)
+    found: dict[str, tuple[tuple[int, int], Told]] = {}
+    for number, attribute in enumerate(truth.told_by(given)):
+        source = next(one for one in PROMINENCE if one in given and one in attribute.sources)
+        text = attribute.text(truth.language)
+        place = texts.get(source, "").casefold().find(text.casefold())
+        key = (PROMINENCE.index(source), place if source in texts else _LOOKS.index(attribute.kind) * 100 + number)
+        found.setdefault(text, (key, {"text": text, "dimension": attribute.dimension, "source": source}))
+    return [tag for _, tag in sorted(found.values(), key=lambda one: one[0])]
+
+
+def answer_text(tags: Sequence[Told]) -> str:
+    """As a model is to write it."""
+    return json.dumps(list(tags)[:MAX_TAGS], ensure_ascii=False, separators=(",", ":"))
+
+
+_LOOKS: tuple[str, ...] = ("item", "colour", "pattern", "phrase")
+
+
+def _by_source(event: NoteEvent, spoken: str) -> dict[EvidenceSource, str]:
+    cards = " ".join(part for card in event.products for part in (card.name, card.brand, card.description))
+    return {"title": event.title, "body": event.body, "product": cards, "audio": spoken}
+
+
+def _draw(plan: Plan, cache: Path, advance: Callable[[int], None] | None) -> None:
+    wanted = [(seed, number) for seed, first, notes in plan.held_out for number in range(first, first + notes)]
+    wanted += [(seed, number) for number in range(plan.drawn) for seed in plan.seeds]
+    for done, (seed, number) in enumerate(wanted, 1):
+        (cache / str(seed)).mkdir(parents=True, exist_ok=True)
+        draw_pictures(Community(seed).note(number).truth, cache / str(seed))
+        if advance:
+            advance(done)
+
+
+def _drafts(plan: Plan, pictures: Pictures) -> Iterator[_Draft]:
+    """Every note once: with its own pictures, with other notes' pictures of the very same scenes, or without."""
+    for seed in plan.seeds:
+        chance = random.Random(seed)  # noqa: S311
+        pool: dict[tuple[Any, int], list[Seen]] = defaultdict(list)
+        for made in Community(seed).notes(plan.drawn):
+            for key, seen in _scenes(made.truth):
+                pool[key].append(seen)
+        for number, made in enumerate(Community(seed).notes(plan.notes)):
+            scenes = _scenes(made.truth)
+            if chance.random() < BLIND or not all(key in pool for key, _ in scenes):
+                yield _Draft(made, [])
+                continue
+            shown = [(seen if number < plan.drawn else chance.choice(pool[key]), seen) for key, seen in scenes]
+            yield _Draft(made, [(pictures.number(seed, drawn.name), seen.source, seen.position) for drawn, seen in shown])
+
+
+def _scenes(truth: Truth) -> list[tuple[tuple[Any, int], Seen]]:
+    """What each picture shows and how, with the picture; of a shot the number says how."""
+    scenes = [*truth.images, *truth.shots]
+    views = [*range(len(truth.images)), *(10 * len(truth.shots) + number for number in range(len(truth.shots)))]
+    return [((scene, view), seen) for scene, view, seen in zip(scenes, views, pictures_of(truth), strict=True)]
+
+
+def _texts(made: SimulatedNote) -> Iterator[str]:
+    yield from (made.event.title, made.event.body, made.truth.spoken)
+    for card in made.event.products:
+        yield from (card.name, card.brand, card.description)
+    yield from made.truth.tags()
+
+
+def _row(draft: _Draft, prompts: Prompts, processor: Any) -> tuple[list[int], int, list[int]]:
+    """Token ids with one token for each picture, where the answer begins, and the pictures."""
+    event, truth = draft.made
+    chance = random.Random(f"{truth.note_id}-{truth.product}")  # noqa: S311
+    spoken = truth.spoken if chance.random() < HEARD else ""
+    tags = told(truth, event, spoken, [source for _, source, _ in draft.pictures])
+    heard = plain_speech(spoken) if chance.random() < PLAIN_SPEECH else spoken
+    blank = np.zeros((1, 1, 3), np.uint8)
+    media = media_of(heard, [SeenImage(blank, source, position) for _, source, position in draft.pictures])
+    text = processor.apply_chat_template(prompts.of(event, media).chat(), tokenize=False, add_generation_prompt=True)
+    prompt = processor.tokenizer(text)["input_ids"]
+    answer = processor.tokenizer(answer_text(tags))["input_ids"]
+    return [*prompt, *answer, processor.tokenizer.eos_token_id], len(prompt), [number for number, _, _ in draft.pictures]
+
+
+def plain_speech(text: str) -> str:
+    """As a transcriber without punctuation would write it."""
+    kept = "".join(sign if sign.isalnum() or sign in " '-" else " " for sign in text.lower())
+    return " ".join(kept.split())
+
+
+def _save_rows(path: Path, rows: Sequence[tuple[list[int], int, list[int]]]) -> None:
+    np.savez_compressed(
+        path,
+        ids=np.concatenate([np.asarray(row[0], np.uint16) for row in rows]),
+        ends=np.cumsum([len(row[0]) for row in rows]),
+        answers=np.asarray([row[1] for row in rows], np.uint16),
+        pictures=np.asarray([number for row in rows for number in row[2]], np.uint16),
+        picture_ends=np.cumsum([len(row[2]) for row in rows]),
+    )
+
+
+def _held_out_notes(plan: Plan) -> Iterator[tuple[int, SimulatedNote]]:
+    for seed, first, notes in plan.held_out:
+        for number in range(first, first + notes):
+            yield seed, Community(seed).note(number)
+
+
+def _held_out(seed: int, made: SimulatedNote, pictures: Pictures) -> HeldOut:
+    seen = [(pictures.number(seed, one.name), one.source, one.position) for one in pictures_of(made.truth)]
+    event, truth = made
+    whole = told(truth, event, truth.spoken, [source for _, source, _ in seen])
+    return HeldOut(seed, event, truth.spoken, seen, whole, told(truth, event, "", []))
+
+
+def open_pictures(path: Path) -> list["np.typing.NDArray[np.uint8]"]:
+    """Pixels of every picture of a prepared directory."""
+    with np.load(path) as stored:
+        data, ends = stored["data"].tobytes(), stored["ends"].tolist()
+    return [open_small(data[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+
+
