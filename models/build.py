@@ -45,10 +45,13 @@ def build_tagger(
         return plain
     from models.chat_endpoint import ChatEndpoint
     from models.endpoint_tagger import EndpointTagger
+    from models.guards import Guards
+    from models.guards.contradiction import Values
     from models.prompts import Prompts
 
     prompts = Prompts(handbook, settings.endpoint_prompt, settings.tagger_max_tags)
-    return EndpointTagger(ChatEndpoint(endpoint_spec(settings)), prompts, plain, settings.endpoint_image_side)
+    guards = Guards(values=Values(handbook))
+    return EndpointTagger(ChatEndpoint(endpoint_spec(settings)), prompts, plain, settings.endpoint_image_side, guards)
 
 
 def card_of(tagger: Tagger, max_tags: int) -> TaggerCard:

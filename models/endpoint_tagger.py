@@ -1,18 +1,19 @@
 """Tags from a vision-language model behind a chat endpoint. While it is down the handbook tagger answers, and the note may be upgraded."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 
-from models.answers import Answer, FoundTag, parse_answer
+from models.answers import FoundTag, parse_answer
 from models.chat_endpoint import ChatEndpoint, Completion
+from models.guards import Guards, guard
 from models.handbook import Handbook
 from models.handbook_tagger import HandbookTagger
-from models.phrases import PRODUCT_SPAN
 from models.prompts import Prompt, Prompts
 from models.roles import NoteMedia, NoteTags
 from models.text import language_of
 from schemas.errors import TagStreamError, Transient
-from schemas.events import Evidence, NoteEvent, Tag
+from schemas.events import NoteEvent
 
 ALGORITHM = 1
 UNAVAILABLE = "tagger: endpoint unavailable"
@@ -30,19 +31,23 @@ class EndpointTagger:
         prompts: what the model is asked.
         fallback: answers where the model does not.
         max_side: pixels of the longer side of a picture that is sent.
+        guards: what stands between the model's answer and the tags.
     """
 
     name = "endpoint"
     sees = True
     hears = True
 
-    def __init__(self, chat: ChatEndpoint, prompts: Prompts, fallback: HandbookTagger, max_side: int = 1024) -> None:
+    def __init__(
+        self, chat: ChatEndpoint, prompts: Prompts, fallback: HandbookTagger, max_side: int = 1024, guards: Guards | None = None
+    ) -> None:
         self.version = f"{ALGORITHM}-{chat.spec.model}-{max_side}-{prompts.version}-{prompts.handbook.version}-{fallback.version}"
         self.chat = chat
         self.prompts = prompts
         self._handbook: Handbook = prompts.handbook
         self._fallback = fallback
         self._max_side = max_side
+        self._guards = guards or Guards()
 
     def close(self) -> None:
         """Ends the connections."""
@@ -80,47 +85,29 @@ class EndpointTagger:
         if isinstance(outcome, TagStreamError):
             return UNAVAILABLE if isinstance(outcome, Transient) else REFUSED
         found = parse_answer(outcome.text, self._handbook, note.category, self.prompts.max_tags)
-        if not found.tags:
+        guarded = guard(found, note, media, self._guards, _sure(outcome))
+        if not guarded.tags:
             return UNUSABLE
         spoken = [one.utterance.text for one in media.speech]
         language = language_of("\n".join([note.title, note.body, *spoken]))
         degraded = [*media.degraded, *([CUT] if outcome.cut else [])]
-        tags = _tags(note, found, outcome)
-        return NoteTags(found.category, tags, None if language == "other" else language, degraded, media.may_recover)
+        return NoteTags(found.category, guarded.tags, None if language == "other" else language, degraded, media.may_recover)
 
 
-def _tags(note: NoteEvent, found: Answer, outcome: Completion) -> list[Tag]:
-    sure = _confidences(found.tags, outcome)
-    return [
-        Tag(text=one.text, dimension=one.dimension, rank=rank, confidence=sure[rank - 1], evidence=_evidence(note, one))
-        for rank, one in enumerate(found.tags, 1)
-    ]
-
-
-def _confidences(tags: Sequence[FoundTag], outcome: Completion) -> list[float]:
-    """The mean probability of each tag's tokens; where the server tells none, a number that falls with the rank."""
+def _sure(outcome: Completion) -> Callable[[FoundTag], float]:
+    """The mean probability of a tag's tokens; where the server tells none, a number that falls with the rank."""
     ends: list[int] = []
     for piece, _ in outcome.tokens:
         ends.append((ends[-1] if ends else 0) + len(piece))
-    if not ends or ends[-1] < len(outcome.text.encode()):
-        return [round(0.9 / (1 + 0.1 * place), 4) for place in range(len(tags))]
-    sure = []
-    for tag in tags:
+    told = bool(ends) and ends[-1] >= len(outcome.text.encode())
+    ranks = count()
+
+    def confidence(tag: FoundTag) -> float:
+        rank = next(ranks)
+        if not told:
+            return 0.9 / (1 + 0.1 * rank)
         start, end = (len(outcome.text[:at].encode()) for at in (tag.start, tag.end))
-        told = [chance for (piece, chance), last in zip(outcome.tokens, ends, strict=True) if last > start and last - len(piece) < end]
-        sure.append(round(min(1.0, math.exp(sum(told) / len(told))), 4) if told else 0.5)
-    return sure
+        within = [chance for (piece, chance), last in zip(outcome.tokens, ends, strict=True) if last > start and last - len(piece) < end]
+        return math.exp(sum(within) / len(within)) if within else 0.5
 
-
-def _evidence(note: NoteEvent, tag: FoundTag) -> list[Evidence]:
-    """Where the text stands in the source that the model named; its beginning where it stands nowhere as such."""
-    if tag.source is None:
-        return []
-    texts = {"title": [note.title], "body": [note.body]}.get(tag.source, [])
-    if tag.source == "product":
-        texts = [" ".join((card.name, card.brand, card.description)) for card in note.products]
-    for index, text in enumerate(texts):
-        at = text.casefold().find(tag.text.casefold())
-        if 0 <= at < PRODUCT_SPAN:
-            return [Evidence(source=tag.source, position=index * PRODUCT_SPAN + at)]
-    return [Evidence(source=tag.source)]
+    return confidence

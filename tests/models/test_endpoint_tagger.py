@@ -81,9 +81,10 @@ def test_tags_with_dimension_rank_and_evidence(made):
 
 
 def test_confidence_is_what_the_server_tells_of_the_tokens(made, server):
-    plain = made().tag([note()])[0].tags
+    seen = [NoteMedia(images=[red()])]
+    plain = made().tag([note()], seen)[0].tags
     server.logprobs = True
-    first, second = made().tag([note()])[0].tags
+    first, second = made().tag([note()], seen)[0].tags
     assert 1.0 > first.confidence > second.confidence > 0.0
     assert [first.confidence, second.confidence] != [tag.confidence for tag in plain]
 
@@ -126,19 +127,24 @@ def test_where_it_gives_nothing_the_handbook_tagger_does(made, server, fallback,
     tagger = made(attempts=2, concurrency=1)
     media = NoteMedia(degraded=["image: refused, wrong_kind"])
     asked, fine = note(0), note(1)
-    server.faults.extend([])
     (answer,) = tagger.tag([asked], [media])
     (plain,) = fallback.tag([asked])
     assert answer.tags == plain.tags and answer.tags
     assert (answer.degraded, answer.may_recover) == (["image: refused, wrong_kind", lack], recovers)
     server.faults.clear()
-    (again,) = tagger.tag([fine])
+    (again,) = tagger.tag([fine], [NoteMedia(images=[red()])])
     assert again.degraded == [] and again.tags[0].text == "gum sole"
+
+
+def test_what_the_note_does_not_say_or_show_is_no_tag(made):
+    """The model claims an image that is not there."""
+    (answer,) = made().tag([note()])
+    assert [tag.text for tag in answer.tags] == ["crimson mesh"]
 
 
 def test_an_answer_that_was_cut_gives_what_is_whole(made, server):
     server.faults.append("cut")
-    (answer,) = made().tag([note()])
+    (answer,) = made().tag([note()], [NoteMedia(images=[red()])])
     assert [tag.text for tag in answer.tags] == ["gum sole"] and answer.degraded == [CUT] and not answer.may_recover
 
 
