@@ -68,7 +68,7 @@ class EndpointRefuses(TagStreamError):
 
 
 class ChatEndpoint:
-    """Chat completions, from an event loop in a thread of its own. ``close`` ends it.
+    """Chat completions, from an event loop in a thread of its own. ``close`` ends it; ``answers``: whether the last call was answered.
 
     Args:
         spec: where and how.
@@ -79,6 +79,7 @@ class ChatEndpoint:
     def __init__(self, spec: EndpointSpec, *, sleep: Sleep = asyncio.sleep, clock: Callable[[], float] = time.monotonic) -> None:
         self.spec = spec
         self.circuit = Circuit(spec.failures, spec.cool_down_s, clock)
+        self.answers = False
         self._sleep = sleep
         self._random = random.Random(0)  # noqa: S311
         self._loop = asyncio.new_event_loop()
@@ -117,16 +118,11 @@ class ChatEndpoint:
         return self._run(self._complete(messages, schema, max_tokens))
 
     def probe(self) -> bool:
-        """Whether the endpoint answers: asks for one token where the circuit is not closed and lets a trial through."""
+        """Whether the endpoint answers: by the last call, else by asking for one token, if the circuit lets that through."""
         if not self.answers:
             with suppress(Transient, EndpointRefuses):
                 self.complete([{"role": "user", "content": "ping"}], max_tokens=1)
         return self.answers
-
-    @property
-    def answers(self) -> bool:
-        """Whether nothing is known against it: the circuit is closed."""
-        return self.circuit.state == "closed"
 
     def _run(self, work: Coroutine[Any, Any, R]) -> R:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -152,16 +148,20 @@ class ChatEndpoint:
                 async with asyncio.timeout(self.spec.timeout_s):
                     completion = await self._attempts(messages, schema, max_tokens)
             except TimeoutError:
-                self.circuit.failed()
+                self._tell(answered=False)
                 raise Transient(DEPENDENCY, f"no answer within {self.spec.timeout_s:g} s") from None
             except Transient:
-                self.circuit.failed()
+                self._tell(answered=False)
                 raise
             except EndpointRefuses:
-                self.circuit.succeeded()
+                self._tell(answered=True)
                 raise
-            self.circuit.succeeded()
+            self._tell(answered=True)
             return completion
+
+    def _tell(self, *, answered: bool) -> None:
+        self.answers = answered
+        (self.circuit.succeeded if answered else self.circuit.failed)()
 
     async def _attempts(self, messages: Messages, schema: dict[str, Any] | None, max_tokens: int) -> Completion:
         from openai import APIConnectionError, APIError, APIStatusError, OpenAIError

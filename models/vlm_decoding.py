@@ -72,7 +72,12 @@ class Grammars:
                 break
             pieces.append(self.tokens[token])
         ends = [int(end) for end in np.cumsum([len(piece) for piece in pieces])]
-        return Written(b"".join(pieces).decode("utf-8", "replace"), ends, np.asarray(log_probabilities[: len(pieces)], np.float64), len(pieces) < len(ids))
+        return Written(
+            b"".join(pieces).decode("utf-8", "replace"),
+            ends,
+            np.asarray(log_probabilities[: len(pieces)], np.float64),
+            len(pieces) < len(ids),
+        )
 
 
 class Watch(LogitsProcessor):  # type: ignore[misc]

@@ -132,7 +132,9 @@ def open_vlm(model: str, device: str = "auto", dtype: str = "auto") -> VlmModel:
         BadSetting: when it cannot be loaded, naming the setting.
     """
     if not model:
-        raise BadSetting("vlm_model is empty: give a local directory or a hub id of a Qwen3-VL or InternVL3 checkpoint (TAGSTREAM_VLM_MODEL)")
+        raise BadSetting(
+            "vlm_model is empty: give a local directory or a hub id of a Qwen3-VL or InternVL3 checkpoint (TAGSTREAM_VLM_MODEL)"
+        )
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     chosen = (torch.bfloat16 if where.startswith("cuda") else torch.float32) if dtype == "auto" else DTYPES.get(dtype)
     if chosen is None:

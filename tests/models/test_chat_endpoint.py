@@ -99,7 +99,15 @@ def test_while_the_circuit_is_open_nobody_asks_and_a_probe_closes_it(server):
         assert not asking.endpoint.probe() and len(server.asked) == 4, "still cooling down"
         asking.now = 30.0
         assert asking.endpoint.probe() and server.asked[-1]["max_tokens"] == 1
+        assert asking.endpoint.probe() and len(server.asked) == 5, "it is known to answer"
         assert asking.endpoint.complete(ASK).text == "fine"
+
+
+def test_what_never_answered_yet_is_probed(server):
+    server.faults.append(401)
+    with Asking(server) as asking:
+        assert not asking.endpoint.probe() and asking.endpoint.probe()
+        assert len(server.asked) == 2
 
 
 def test_nobody_listens():
