@@ -1,5 +1,7 @@
 """Builds the tagger that the settings name. Which one is the choice of the setting or of the bundle, and never falls to another one."""
 
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.bundle_manifest import TaggerCard
@@ -10,8 +12,9 @@ from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from models.chat_endpoint import EndpointSpec
+    from models.handbook_tagger import HandbookTagger
 
-TAGGERS = ("handbook", "endpoint")
+TAGGERS = ("handbook", "vlm", "endpoint")
 DEFAULT = "handbook"
 
 
@@ -36,13 +39,30 @@ def build_tagger(
     from models.handbook_tagger import HandbookTagger
 
     handbook = handbook or load_handbook()
+    if name == "vlm":
+        return _vlm(settings, handbook)
     if encoder is None:
         from models.encoder import load_tag_encoder
 
         encoder = load_tag_encoder(settings, handbook.glossary())
     plain = HandbookTagger(handbook, encoder, settings.tagger_max_tags)
-    if name == HandbookTagger.name:
-        return plain
+    return plain if name == plain.name else _endpoint(settings, handbook, plain)
+
+
+def _vlm(settings: Settings, handbook: Handbook) -> Tagger:
+    """The model in this process; torch is imported here."""
+    from models.guards import Guards
+    from models.guards.contradiction import Values
+    from models.vlm_model import open_vlm
+    from models.vlm_tagger import VlmTagger
+
+    model = open_vlm(settings.vlm_model, settings.vlm_device, settings.vlm_dtype)
+    if model.card is None and Path(settings.vlm_model).is_dir():
+        model.name = digest_of(Path(settings.vlm_model))
+    return VlmTagger(model, handbook, settings.tagger_max_tags, guards=Guards(values=Values(handbook)))
+
+
+def _endpoint(settings: Settings, handbook: Handbook, plain: "HandbookTagger") -> Tagger:
     from models.chat_endpoint import ChatEndpoint
     from models.endpoint_tagger import EndpointTagger
     from models.guards import Guards
@@ -57,11 +77,22 @@ def build_tagger(
 def card_of(tagger: Tagger, max_tags: int) -> TaggerCard:
     """What identifies a tagger in a bundle."""
     from models.endpoint_tagger import EndpointTagger
+    from models.prompts import Prompts
 
-    if isinstance(tagger, EndpointTagger):
-        prompts = tagger.prompts
-        return TaggerCard(tagger.name, max_tags, tagger.chat.spec.model, prompts.style.name, prompts.version, prompts.handbook.version)
-    return TaggerCard(tagger.name, max_tags)
+    prompts: Prompts | None = getattr(tagger, "prompts", None)  # of those with a language model
+    if prompts is None:
+        return TaggerCard(tagger.name, max_tags)
+    model = tagger.chat.spec.model if isinstance(tagger, EndpointTagger) else getattr(tagger, "weights", "")
+    return TaggerCard(tagger.name, max_tags, model, prompts.style.name, prompts.version, prompts.handbook.version)
+
+
+def digest_of(directory: Path) -> str:
+    """A hash of the weights in a directory and what they are configured with, whatever the directory's name: ``sha256-`` and 16 digits."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.iterdir() if path.is_file() and path.suffix in (".json", ".safetensors", ".jinja")):
+        with path.open("rb") as file:
+            digest.update(f"\x00{path.name}\x00".encode() + hashlib.file_digest(file, "sha256").digest())
+    return f"sha256-{digest.hexdigest()[:16]}"
 
 
 def endpoint_spec(settings: Settings) -> "EndpointSpec":

@@ -100,6 +100,7 @@ class VlmTagger:
         self._grammars = Grammars(model.tokenizer, model.vocabulary, model.stops)
         self._fits = self._bounds.batch
         weights = card.version if card else model.name
+        self.weights, self.prompts = weights, self._prompts
         self.version = f"vlm{ALGORITHM}-{weights}-{self._prompts.version}-{handbook.version}-{self._pixels}"
 
     def tag(self, notes: Sequence[NoteEvent], media: Sequence[NoteMedia] | None = None) -> list[NoteTags]:

@@ -46,7 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     tag_encoder_cache: Annotated[int, Meta(ge=0), _doc("tag vectors kept in memory, least recently used go first; 0 = none")] = 20_000
     encoder_threads: Annotated[int, Meta(ge=0), _doc("onnxruntime threads; 0 = all cores")] = 1
     tagger: Annotated[
-        Literal["", "handbook", "endpoint"],
+        Literal["", "handbook", "vlm", "endpoint"],
         _doc("what tags notes; empty = the bundle's, handbook without one; another than the bundle's is refused"),
     ] = ""
     tagger_max_tags: Annotated[Positive, _doc("tags kept per note")] = 10
@@ -153,6 +153,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ""
     transcriber_device: Annotated[str, _doc("torch device of a transcriber without an ONNX file, as cuda:0")] = "cpu"
     transcriber_threads: Annotated[int, Meta(ge=0), _doc("threads of the transcriber; 0 = all cores with onnxruntime")] = 1
+    vlm_model: Annotated[str, _doc("vision-language model of the tagger vlm: a local directory or a hub id (Qwen3-VL, InternVL3)")] = ""
+    vlm_device: Annotated[str, _doc("its torch device: auto (CUDA where there is one), cpu, cuda, cuda:1")] = "auto"
+    vlm_dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], _doc("its arithmetic; auto = bfloat16 on CUDA, else float32")
+    ] = "auto"
     endpoint_url: Annotated[str, _doc("chat endpoint of the tagger endpoint, as http://host:8000/v1; its key is OPENAI_API_KEY alone")] = ""
     endpoint_model: Annotated[str, _doc("name by which the chat endpoint knows its model; empty = the bundle's")] = ""
     endpoint_prompt: Annotated[Literal["full", "compact"], _doc("words of the prompt: full, or compact for the demo model")] = "full"
