@@ -1,6 +1,7 @@
 """A real OpenAI-compatible server on loopback whose faults are told in advance, one per request."""
 
 import json
+import sys
 import threading
 import time
 from collections import deque
@@ -124,3 +125,8 @@ def chat_server(answer: Answer = lambda body: json.dumps(SHOE_TAGS), port: int =
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+if __name__ == "__main__":
+    TITLE_TAGS = json.dumps([{"text": "crimson mesh", "dimension": "upper_material", "source": "title"}])
+    ChatServer(lambda body: TITLE_TAGS, int(sys.argv[1])).serve_forever()
