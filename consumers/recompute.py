@@ -9,9 +9,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from consumers.media.open_note import Senses
+from consumers.media.senses import Senses
 from models.bundle import Learned
-from models.endpoint_tagger import EndpointTagger
 from models.pooling import note_vector
 from recall.stores import Vector
 from schemas.codec import decoder
@@ -49,6 +48,8 @@ def events_in(messages: Sequence[Message], kind: type[E]) -> list[E]:
 def expected_notes(events: Iterable[NoteEvent], made: Learned) -> dict[str, Expected]:
     """By note, from its newest event (a deletion wins a tie). Notes are left out whose tags depend on media, which may be others or gone
     by now, and all that an endpoint tagged, which promises nobody the same answer twice."""
+    from models.endpoint_tagger import EndpointTagger
+
     if made.tagger.name == EndpointTagger.name:
         return {}
     senses = Senses(sees=made.tagger.sees, hears=made.tagger.hears and made.transcriber is not None)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from consumers.media.opener import MediaOpener, opener_for
 from models.build import TAGGERS
 from models.phrases import PRODUCT_SPAN
 from models.roles import NoteTags, Tagger
@@ -23,6 +22,7 @@ from streams.publishing import Line, Rejected, read_lines
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from consumers.media.opener import MediaOpener
     from models.bundle import Learned
 
 BATCH = 32
@@ -52,6 +52,8 @@ def tag(file: str, name: str | None, bundle: str | None, as_json: bool) -> None:
 
     Example: tagstream tag notes.jsonl --json
     """
+    from consumers.media.opener import opener_for
+
     settings = load(tagger=name)
     made = _open(settings, bundle)
     rejected: list[Rejected] = []
@@ -92,7 +94,7 @@ def _opened(file: str) -> Iterator[Line]:
 
 
 def _answers(
-    tagger: Tagger, opener: MediaOpener | None, lines: Iterator[Line], rejected: list[Rejected]
+    tagger: Tagger, opener: "MediaOpener | None", lines: Iterator[Line], rejected: list[Rejected]
 ) -> Iterator[tuple[NoteEvent, NoteTags]]:
     notes = _notes(lines, rejected)
     while batch := list(islice(notes, BATCH)):

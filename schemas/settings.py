@@ -147,7 +147,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     media_decode_s: Annotated[
         float, Meta(gt=0), _doc("safety valve on decoding the media of one note, seconds; degraded says when it closed")
     ] = 60.0
-    media_sound_s: Annotated[float, Meta(gt=0), _doc("sound of one medium that is taken, seconds from its start")] = 600.0
+    media_sound_s: Annotated[float, Meta(gt=0), _doc("sound of one medium that is taken, seconds from its start, and of all media of a note together")] = 600.0
     transcriber_model: Annotated[
         str, _doc("SenseVoice model that hears: demo, a local directory or a hub id (iic/SenseVoiceSmall); empty = none")
     ] = ""

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-from msgspec import Struct
-
 from consumers.media.decoder import Decoder
 from consumers.media.fetch import Fetcher
 from consumers.media.results import Fetched, Field, Media, Missing, NoteFile, NoteFrame, NoteImage, NoteSound, Refusal, Refused
+from consumers.media.senses import Senses
 from models.media_kind import MediaKind
 from models.sound import SAMPLE_RATE
 from schemas.events import NoteEvent
@@ -19,18 +18,6 @@ MOST_VIDEOS = 4
 MOST_AUDIOS = 4
 TRIES_PER_IMAGE = 2
 KINDS: dict[Field, tuple[MediaKind, ...]] = {"images": ("image",), "videos": ("video",), "audios": ("audio", "video")}
-
-
-class Senses(Struct, frozen=True):
-    """What a tagger makes use of: images and frames, speech. Media that serve neither are not fetched."""
-
-    sees: bool = True
-    hears: bool = True
-
-    def wants(self, note: NoteEvent) -> bool:
-        """Whether a note has anything for them."""
-        found = (self.sees and note.images) or (self.hears and note.audios) or note.videos
-        return bool(found) and (self.sees or self.hears) and note.type != "note.deleted"
 
 
 ALL = Senses()

@@ -9,8 +9,9 @@ from typing import Self
 from consumers.media.decoder import Decoder
 from consumers.media.fetch import Fetcher
 from consumers.media.limits import MediaLimits, limits_of
-from consumers.media.open_note import Senses, open_media
+from consumers.media.open_note import open_media
 from consumers.media.results import Media, NoteSound
+from consumers.media.senses import Senses
 from models.bundle import Learned
 from models.roles import NoteMedia, SeenImage, Spoken, Transcriber
 from schemas.events import NoteEvent

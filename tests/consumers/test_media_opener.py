@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.edits import Edit, Shot, write
 from consumers.media.limits import HostRule, MediaLimits
-from consumers.media.open_note import Senses
 from consumers.media.opener import NOT_WRITTEN_DOWN, NOTHING, MediaOpener, opener_for
+from consumers.media.senses import Senses
 from models.bundle import Learned
 from models.roles import Utterance
 from schemas.events import NoteEvent
