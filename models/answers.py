@@ -103,7 +103,7 @@ def _tag(entry: dict[str, Any], output: str, place: tuple[int, int], allowed: se
     if not isinstance(text, str) or not isinstance(dimension, str) or dimension not in allowed:
         return None
     text = clean_text(text[: 4 * TEXT_MAX])
-    if not any(character.isalnum() for character in text) or len(text) > TEXT_MAX:
+    if not any(character.isalnum() for character in text) or len(text) > TEXT_MAX or "<" in text or ">" in text:  # markup, template tokens
         return None
     named = _TEXT.search(output, *place)
     start = named.end() if named else place[0]

@@ -24,13 +24,15 @@ def build_tagger(
     """The tagger by name.
 
     Args:
-        settings: ``tagger_max_tags``, ``tagger``, the endpoint's, and the encoder's where none is given.
+        settings: ``tagger``, ``tagger_max_tags``; ``vlm_*``, ``endpoint_*`` and ``guard_*`` for those with a model; the encoder's where
+            none is given.
         encoder: one that is already loaded.
         name: one of ``TAGGERS``; None: that of the settings.
         handbook: another one than the shipped one.
 
     Raises:
         BadSetting: when there is no such tagger, or what it needs is not set or cannot be loaded.
+        BundleMismatch: when the model was trained with another prompt or handbook.
     """
     name = name or settings.tagger or DEFAULT
     if name not in TAGGERS:
@@ -39,39 +41,52 @@ def build_tagger(
     from models.handbook_tagger import HandbookTagger
 
     handbook = handbook or load_handbook()
-    if name == "vlm":
-        return _vlm(settings, handbook)
     if encoder is None:
         from models.encoder import load_tag_encoder
 
         encoder = load_tag_encoder(settings, handbook.glossary())
+    if name == "vlm":
+        return _vlm(settings, handbook, encoder)
     plain = HandbookTagger(handbook, encoder, settings.tagger_max_tags)
-    return plain if name == plain.name else _endpoint(settings, handbook, plain)
+    return plain if name == plain.name else _endpoint(settings, handbook, encoder, plain)
 
 
-def _vlm(settings: Settings, handbook: Handbook) -> Tagger:
+def _vlm(settings: Settings, handbook: Handbook, encoder: TagEncoder) -> Tagger:
     """The model in this process; torch is imported here."""
-    from models.guards import Guards
-    from models.guards.contradiction import Values
+    from models.guards import build_guards
+    from models.guards.vocabulary import KnownTags
     from models.vlm_model import open_vlm
-    from models.vlm_tagger import VlmTagger
+    from models.vlm_tagger import Bounds, VlmTagger
 
     model = open_vlm(settings.vlm_model, settings.vlm_device, settings.vlm_dtype)
     if model.card is None and Path(settings.vlm_model).is_dir():
         model.name = digest_of(Path(settings.vlm_model))
-    return VlmTagger(model, handbook, settings.tagger_max_tags, guards=Guards(values=Values(handbook)))
+    bounds = Bounds(
+        batch=settings.vlm_batch,
+        new_tokens=settings.vlm_new_tokens,
+        image_pixels=settings.vlm_image_pixels,
+        images=settings.media_images,
+    )
+    known = KnownTags(handbook, encoder, settings.tagger_known_tags) if settings.tagger_known_tags else None
+    guards = build_guards(settings, handbook, encoder)
+    return VlmTagger(model, handbook, settings.tagger_max_tags, bounds, guards=guards, known=known)
 
 
-def _endpoint(settings: Settings, handbook: Handbook, plain: "HandbookTagger") -> Tagger:
+def _endpoint(settings: Settings, handbook: Handbook, encoder: TagEncoder, plain: "HandbookTagger") -> Tagger:
     from models.chat_endpoint import ChatEndpoint
     from models.endpoint_tagger import EndpointTagger
-    from models.guards import Guards
-    from models.guards.contradiction import Values
+    from models.guards import build_guards
+    from models.guards.vocabulary import KnownTags
     from models.prompts import Prompts
 
+    spec = endpoint_spec(settings)
     prompts = Prompts(handbook, settings.endpoint_prompt, settings.tagger_max_tags)
-    guards = Guards(values=Values(handbook))
-    return EndpointTagger(ChatEndpoint(endpoint_spec(settings)), prompts, plain, settings.endpoint_image_side, guards)
+    known = KnownTags(handbook, encoder, settings.tagger_known_tags) if settings.tagger_known_tags else None
+    guards = build_guards(settings, handbook, encoder)
+    stand = (settings.guard_evidence, settings.guard_contradictions, settings.guard_aliases)
+    options = f"{settings.tagger_known_tags}.{''.join(str(int(one)) for one in stand)}.{settings.guard_alias_similarity:g}"
+    side = settings.endpoint_image_side
+    return EndpointTagger(ChatEndpoint(spec), prompts, plain, side, guards=guards, known=known, options=options)
 
 
 def card_of(tagger: Tagger, max_tags: int) -> TaggerCard:

@@ -7,6 +7,7 @@ from itertools import count
 from models.answers import FoundTag, parse_answer
 from models.chat_endpoint import ChatEndpoint, Completion
 from models.guards import Guards, guard
+from models.guards.vocabulary import KnownTags
 from models.handbook import Handbook
 from models.handbook_tagger import HandbookTagger
 from models.prompts import Prompt, Prompts
@@ -32,6 +33,8 @@ class EndpointTagger:
         fallback: answers where the model does not.
         max_side: pixels of the longer side of a picture that is sent.
         guards: what stands between the model's answer and the tags.
+        known: tags offered to the prompt; None offers none.
+        options: names how ``guards`` and ``known`` are set, for the version.
     """
 
     name = "endpoint"
@@ -39,15 +42,25 @@ class EndpointTagger:
     hears = True
 
     def __init__(
-        self, chat: ChatEndpoint, prompts: Prompts, fallback: HandbookTagger, max_side: int = 1024, guards: Guards | None = None
+        self,
+        chat: ChatEndpoint,
+        prompts: Prompts,
+        fallback: HandbookTagger,
+        max_side: int = 1024,
+        *,
+        guards: Guards | None = None,
+        known: KnownTags | None = None,
+        options: str = "",
     ) -> None:
-        self.version = f"{ALGORITHM}-{chat.spec.model}-{max_side}-{prompts.version}-{prompts.handbook.version}-{fallback.version}"
+        parts = (ALGORITHM, chat.spec.model, max_side, prompts.version, prompts.handbook.version, options, fallback.version)
+        self.version = "-".join(str(part) for part in parts if part != "")
         self.chat = chat
         self.prompts = prompts
         self._handbook: Handbook = prompts.handbook
         self._fallback = fallback
         self._max_side = max_side
         self._guards = guards or Guards()
+        self._known = known
 
     def close(self) -> None:
         """Ends the connections."""
@@ -77,7 +90,7 @@ class EndpointTagger:
         if self.chat.circuit.state == "open":
             return [Transient(self.name, "the circuit is open")] * len(notes)
         most = TOKENS_AROUND + TOKENS_PER_TAG * self.prompts.max_tags
-        prompts: list[Prompt] = [self.prompts.of(note, of) for note, of in notes]
+        prompts: list[Prompt] = [self.prompts.of(note, of, self._known.near(note, of) if self._known else ()) for note, of in notes]
         return self.chat.ask_all([(prompt.endpoint_chat(self._max_side), self.prompts.schema(prompt.category), most) for prompt in prompts])
 
     def _answer(self, note: NoteEvent, media: NoteMedia, outcome: Completion | TagStreamError) -> NoteTags | str:

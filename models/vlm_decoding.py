@@ -86,9 +86,11 @@ class Watch(LogitsProcessor):  # type: ignore[misc]
     Args:
         grammars: of each row; None leaves the row free.
         vocabulary: rows of the model's output.
+        never: tokens that no answer has: those of the chat template, which a JSON string would allow.
     """
 
-    def __init__(self, grammars: Sequence["xgrammar.CompiledGrammar | None"], vocabulary: int) -> None:
+    def __init__(self, grammars: Sequence["xgrammar.CompiledGrammar | None"], vocabulary: int, never: Sequence[int] = ()) -> None:
+        self._never = list(never)
         self._matchers = [None if one is None else xgrammar.GrammarMatcher(one) for one in grammars]
         self._mask = xgrammar.allocate_token_bitmask(len(grammars), vocabulary)
         self._before: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -99,15 +101,14 @@ class Watch(LogitsProcessor):  # type: ignore[misc]
         if self._before is not None:
             self._note(input_ids[:, -1])
         log_sums = torch.logsumexp(scores.float(), dim=-1, keepdim=True)
-        if any(self._matchers):
+        allowed = scores.clone()
+        if any(matcher is not None for matcher in self._matchers):
             self._mask.fill_(-1)
             for row, matcher in enumerate(self._matchers):
                 if matcher is not None and not matcher.is_terminated():
                     matcher.fill_next_token_bitmask(self._mask, row)
-            allowed = scores.clone()
-            xgrammar.apply_token_bitmask_inplace(allowed, self._mask.to(scores.device))
-        else:
-            allowed = scores
+            allowed.masked_fill_(~_bits(self._mask.to(scores.device), scores.shape[1]), float("-inf"))
+        allowed[:, self._never] = float("-inf")
         self._before = (scores, log_sums)
         return allowed
 
@@ -128,3 +129,9 @@ class Watch(LogitsProcessor):  # type: ignore[misc]
         assert self._before is not None
         scores, log_sums = self._before
         self._chosen.append((scores.gather(1, tokens[:, None]).float() - log_sums)[:, 0])
+
+
+def _bits(mask: torch.Tensor, count: int) -> torch.Tensor:
+    """The first ``count`` bits of each row of 32-bit words. xgrammar's own kernels want a compiler on a machine with a GPU."""
+    shifts = torch.arange(32, dtype=torch.int32, device=mask.device)
+    return ((mask[:, :, None] >> shifts) & 1).bool().reshape(len(mask), -1)[:, :count]

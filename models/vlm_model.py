@@ -25,7 +25,7 @@ FAMILIES = {"qwen3_vl": "qwen", "qwen2_5_vl": "qwen", "qwen2_vl": "qwen", "inter
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-class TaggerCard(Struct, frozen=True, kw_only=True):
+class VlmCard(Struct, frozen=True, kw_only=True):
     """``tagger.json`` beside weights that were trained for tagging: what they were trained with. ``prompt``: version of the style,
     ``handbook``: of the handbook, ``image_pixels``: of a picture; ``version`` changes with the weights."""
 
@@ -46,7 +46,7 @@ class VlmModel:
         name: what was loaded, for messages and versions.
     """
 
-    def __init__(self, model: Any, processor: Any, card: TaggerCard | None = None, name: str = "") -> None:
+    def __init__(self, model: Any, processor: Any, card: VlmCard | None = None, name: str = "") -> None:
         family = FAMILIES.get(model.config.model_type)
         if family is None:
             raise BadSetting(f"vlm_model: {name}: there is no support for {model.config.model_type}; use one of {', '.join(FAMILIES)}")
@@ -65,10 +65,15 @@ class VlmModel:
     def specials(self) -> list[str]:
         """Tokens that mean something to the chat template; no note may write them."""
         found = [str(token) for token in self.tokenizer.all_special_tokens]
-        for token in self.tokenizer.added_tokens_decoder.values():
-            if token.special or token.content[:1] in "<[":
-                found.append(token.content)
+        added = self.tokenizer.added_tokens_decoder.values()
+        found += [token.content for token in added if token.special or token.content[:1] in "<["]
         return sorted(set(found))
+
+    @property
+    def never(self) -> list[int]:
+        """Ids of special tokens that do not end an answer."""
+        special = [number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special]
+        return sorted({*special, *self.tokenizer.all_special_ids} - set(self.stops))
 
     def render(self, prompt: Prompt) -> str:
         """The chat as the model's template puts it, one place for each picture, up to where the answer begins."""
@@ -148,7 +153,7 @@ def open_vlm(model: str, device: str = "auto", dtype: str = "auto") -> VlmModel:
     return VlmModel(loaded, processor, read_card(Path(model)), model)
 
 
-def read_card(directory: Path) -> TaggerCard | None:
+def read_card(directory: Path) -> VlmCard | None:
     """What weights in a directory were trained with; None where they do not say.
 
     Raises:
@@ -158,7 +163,7 @@ def read_card(directory: Path) -> TaggerCard | None:
     if not path.is_file():
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=TaggerCard)
+        return msgspec.json.decode(path.read_bytes(), type=VlmCard)
     except msgspec.DecodeError as error:
         raise BadSetting(f"{path}: {error}; write it anew with `tagstream offline demo-models vlm`") from None
 

@@ -80,6 +80,7 @@ class VlmTagger:
         handbook: Handbook,
         max_tags: int = 10,
         bounds: Bounds | None = None,
+        *,
         guards: Guards | None = None,
         known: KnownTags | None = None,
         constrained: bool = True,
@@ -166,10 +167,11 @@ class VlmTagger:
     @torch.inference_mode()
     def _generate(self, asked: Sequence[Asked]) -> list[Written]:
         model = self._model
+        _forget(model.model)
         pictures: list[list[NDArray[np.uint8]]] = [[image.pixels for image in one.prompt.images] for one in asked]
         inputs = model.inputs([one.text for one in asked], pictures, self._pixels)
         grammars = [self._grammars.of(self._prompts.schema(one.prompt.category)) if self._constrained else None for one in asked]
-        watch = Watch(grammars, model.vocabulary)
+        watch = Watch(grammars, model.vocabulary, model.never)
         made: Any = model.model.generate(
             **inputs,
             do_sample=False,
@@ -208,6 +210,13 @@ def check_card(trained: str, ours: str, what: str, name: str) -> None:
             f"{name}: was trained with {what} {trained}, this installation has {ours}; train it anew (tagstream offline demo-models vlm),"
             f" or use the {what} it was trained with"
         )
+
+
+def _forget(model: Any) -> None:
+    """Qwen3-VL keeps the positions of its last pictures, and would apply them to a batch without any."""
+    inner = getattr(model, "model", None)
+    if getattr(inner, "rope_deltas", None) is not None:
+        inner.rope_deltas = None
 
 
 def _within(media: NoteMedia | None, most: int) -> NoteMedia | None:

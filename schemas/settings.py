@@ -50,6 +50,23 @@ class Settings(Struct, frozen=True, kw_only=True):
         _doc("what tags notes; empty = the bundle's, handbook without one; another than the bundle's is refused"),
     ] = ""
     tagger_max_tags: Annotated[Positive, _doc("tags kept per note")] = 10
+    tagger_known_tags: Annotated[
+        int, Meta(ge=0), _doc("known tags of the category that are offered to a model, nearest to the note; 0 = none")
+    ] = 24
+    guard_evidence: Annotated[bool, _doc("a model's tag that claims words must be found in title, body, product or speech")] = True
+    guard_contradictions: Annotated[bool, _doc("a model's tag goes that contradicts the product card")] = True
+    guard_aliases: Annotated[bool, _doc("a model's tag that says the same as one of the handbook takes its wording")] = True
+    guard_alias_similarity: Annotated[Share, _doc("cosine from which two tags say the same")] = 0.93
+    vlm_model: Annotated[str, _doc("vision-language model of the tagger vlm: a local directory or a hub id (Qwen3-VL, InternVL3)")] = ""
+    vlm_device: Annotated[str, _doc("where it runs: auto, cpu, cuda, cuda:1; auto = cuda where there is one")] = "auto"
+    vlm_dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], _doc("its arithmetic; auto = bfloat16 on cuda, float32 elsewhere")
+    ] = "auto"
+    vlm_batch: Annotated[Positive, _doc("notes it is given at a time; fewer where they do not fit into memory")] = 16
+    vlm_new_tokens: Annotated[Positive, _doc("tokens of an answer at most")] = 512
+    vlm_image_pixels: Annotated[
+        int, Meta(ge=1024), _doc("pixels of a picture as the model sees it, at most; weights trained by us bring their own")
+    ] = 200_704
     profile_half_life_days: Annotated[NotNegative, _doc("half-life of profile scores in days; 0 = no decay")] = 30.0
     profile_max_tags: Annotated[int, Meta(ge=0), _doc("tags kept per reader, highest scored; 0 = all")] = 200
     profile_max_notes: Annotated[int, Meta(ge=1000), _doc("notes per reader whose like and favorite state is kept exactly")] = 1000
@@ -147,17 +164,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     media_decode_s: Annotated[
         float, Meta(gt=0), _doc("safety valve on decoding the media of one note, seconds; degraded says when it closed")
     ] = 60.0
-    media_sound_s: Annotated[float, Meta(gt=0), _doc("sound of one medium that is taken, seconds from its start, and of all media of a note together")] = 600.0
+    media_sound_s: Annotated[float, Meta(gt=0), _doc("sound of a medium that is taken, seconds from its start, and of all of a note")] = (
+        600.0
+    )
     transcriber_model: Annotated[
         str, _doc("SenseVoice model that hears: demo, a local directory or a hub id (iic/SenseVoiceSmall); empty = none")
     ] = ""
     transcriber_device: Annotated[str, _doc("torch device of a transcriber without an ONNX file, as cuda:0")] = "cpu"
     transcriber_threads: Annotated[int, Meta(ge=0), _doc("threads of the transcriber; 0 = all cores with onnxruntime")] = 1
-    vlm_model: Annotated[str, _doc("vision-language model of the tagger vlm: a local directory or a hub id (Qwen3-VL, InternVL3)")] = ""
-    vlm_device: Annotated[str, _doc("its torch device: auto (CUDA where there is one), cpu, cuda, cuda:1")] = "auto"
-    vlm_dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], _doc("its arithmetic; auto = bfloat16 on CUDA, else float32")
-    ] = "auto"
     endpoint_url: Annotated[str, _doc("chat endpoint of the tagger endpoint, as http://host:8000/v1; its key is OPENAI_API_KEY alone")] = ""
     endpoint_model: Annotated[str, _doc("name by which the chat endpoint knows its model; empty = the bundle's")] = ""
     endpoint_prompt: Annotated[Literal["full", "compact"], _doc("words of the prompt: full, or compact for the demo model")] = "full"

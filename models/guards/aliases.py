@@ -1,5 +1,6 @@
 """Tags that say the same as a known tag take its wording, so that notes share them."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,10 +14,11 @@ from models.text import has_han
 from schemas.events import Category, Tag
 
 SIMILARITY = 0.93
-_OPPOSED = frozenset(
-    "no not non without free low high light heavy long short small large big wide narrow thick thin warm cold cool hot dry wet oily hard soft"
-    " slow fast loose tight cheap expensive in out before after first second left right men women boy girl with".split()
-) | frozenset("不无没非低高轻重长短小大宽窄厚薄暖冷凉热干湿硬软慢快松紧早晚前后男女左右新旧免")
+_OPPOSED_EN = (
+    "no not non without free low high light heavy long short small large big wide narrow thick thin warm cold cool hot dry wet oily hard"
+    " soft slow fast loose tight cheap expensive in out before after first second left right men women boy girl with"
+)
+_OPPOSED = frozenset([*re.findall(r"\w+", _OPPOSED_EN), *"不无没非低高轻重长短小大宽窄厚薄暖冷凉热干湿硬软慢快松紧早晚前后男女左右新旧免"])
 
 
 class Aliases:

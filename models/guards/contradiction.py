@@ -22,7 +22,7 @@ class Conflict(NamedTuple):
 
 
 class Values:
-    """Words that exclude each other where one stands in the other's place: modifiers of the handbook (colours, materials, patterns), numbers."""
+    """Words that exclude each other where one stands in the other's place: modifiers of the handbook (colours, materials), numbers."""
 
     def __init__(self, handbook: Handbook) -> None:
         shared = handbook.shared.modifiers
@@ -34,9 +34,7 @@ class Values:
 
     def exclusive(self, left: Sequence[str], right: Sequence[str]) -> bool:
         """Whether two runs of stems are values of which only one can hold."""
-        return left != right and (
-            (tuple(left) in self._values and tuple(right) in self._values) or (_number(left) and _number(right))
-        )
+        return left != right and ((tuple(left) in self._values and tuple(right) in self._values) or (_number(left) and _number(right)))
 
 
 def resolve(tags: Sequence[Tag], values: Values) -> tuple[list[Tag], list[Conflict]]:

@@ -8,9 +8,10 @@ from models.answers import Answer, FoundTag
 from models.guards.aliases import Aliases
 from models.guards.contradiction import Conflict, Values, resolve
 from models.guards.places import Places
-from models.roles import NoteMedia, SeenImage
+from models.handbook import Handbook
+from models.roles import NoteMedia, SeenImage, TagEncoder
 from schemas.events import Evidence, EvidenceSource, NoteEvent, Tag
-
+from schemas.settings import Settings
 
 
 class Guards(Struct, frozen=True):
@@ -31,6 +32,13 @@ class Guarded(Struct, frozen=True):
     conflicts: list[Conflict] = field(default_factory=list)
     renamed: dict[str, str] = field(default_factory=dict)
     unchecked: list[str] = field(default_factory=list)
+
+
+def build_guards(settings: Settings, handbook: Handbook, encoder: TagEncoder) -> Guards:
+    """The guards that the settings ``guard_*`` leave standing."""
+    values = Values(handbook) if settings.guard_contradictions else None
+    aliases = Aliases(handbook, encoder, settings.guard_alias_similarity) if settings.guard_aliases else None
+    return Guards(settings.guard_evidence, values, aliases)
 
 
 def guard(
@@ -95,7 +103,11 @@ def _ranked(tags: Sequence[Tag], renamed: dict[str, str]) -> list[Tag]:
         evidence = list(tag.evidence) if first is None else first.evidence + [one for one in tag.evidence if one not in first.evidence]
         kept = first or tag
         merged[text.casefold()] = Tag(
-            text=first.text if first else text, dimension=kept.dimension, rank=1, confidence=max(kept.confidence, tag.confidence), evidence=evidence
+            text=first.text if first else text,
+            dimension=kept.dimension,
+            rank=1,
+            confidence=max(kept.confidence, tag.confidence),
+            evidence=evidence,
         )
     return [
         Tag(text=tag.text, dimension=tag.dimension, rank=rank, confidence=tag.confidence, evidence=tag.evidence)

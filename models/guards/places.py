@@ -68,5 +68,3 @@ def _at(stems: list[str], wanted: list[str]) -> int | None:
         if first == wanted[0] and stems[at : at + width] == wanted:
             return at
     return None
-
-

@@ -115,8 +115,8 @@ class Prompts:
     def _fields(self, note: NoteEvent, media: NoteMedia) -> Iterator[tuple[str, str]]:
         limits = self.style.limits
         texts = [("title", note.title, limits.title), ("body", note.body, limits.body)]
-        for card in note.products[: limits.products]:
-            texts.append(("product", " | ".join(filter(None, (card.name, card.brand, card.description))), limits.product))
+        cards = [" | ".join(filter(None, (card.name, card.brand, card.description))) for card in note.products[: limits.products]]
+        texts += [("product", card, limits.product) for card in cards]
         spoken = [one.utterance.text for one in media.speech[: limits.utterances]]
         texts.append(("speech", " ".join(spoken), limits.speech))
         for name, text, limit in texts:

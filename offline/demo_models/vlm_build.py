@@ -33,7 +33,7 @@ PATCH, MERGE = 16, 2
 
 
 class Size(Struct, frozen=True):
-    """How large the model is. ``width``, ``layers``, ``inner``, ``heads``: of the language part; ``sight``: width of the vision part."""
+    """How large the model is. ``width``, ``layers``, ``inner``, ``heads``: of the language part; ``sight*``: of the vision part."""
 
     vocabulary: int = 4096
     width: int = 256
@@ -47,8 +47,8 @@ class Size(Struct, frozen=True):
 
 
 def train_tokenizer(texts: Iterable[str], words: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE. A Chinese character is at most one token, whatever stands beside it, so that copying is copying; ``GLUE`` and those of
-    ``words`` (ids of dimensions) that no text contains, having an underscore, are one token each."""
+    """Byte-level BPE. A Chinese character is at most one token, whatever stands beside it, so that copying is copying. ``GLUE``
+    and those of ``words`` (ids of dimensions) that no text contains, having an underscore, are one token each."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(_WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]

@@ -28,8 +28,10 @@ MAX_TAGS = 12
 STYLE = "compact"
 HEARD = 0.8  # share of the voices that are heard
 PLAIN_SPEECH = 0.5  # share of the transcripts without capitals and punctuation
+READ_NOTES = 16_000  # notes that the tokenizer learns from, about
 BLIND = 0.1  # share of the notes with pictures that are shown without them
 Told = dict[str, str]  # text, dimension, source
+_Row = tuple[list[int], int, list[int]]
 
 
 class Plan(Struct, frozen=True):
@@ -82,7 +84,9 @@ class _Draft(NamedTuple):
     pictures: list[tuple[int, EvidenceSource, int]]
 
 
-def prepare(directory: Path, plan: Plan, cache: Path, advance: Callable[[int], None] | None = None, size: Size | None = None) -> dict[str, Any]:
+def prepare(
+    directory: Path, plan: Plan, cache: Path, advance: Callable[[int], None] | None = None, size: Size | None = None
+) -> dict[str, Any]:
     """Writes the training data; returns its facts.
 
     Args:
@@ -99,19 +103,21 @@ def prepare(directory: Path, plan: Plan, cache: Path, advance: Callable[[int], N
     pictures = Pictures(cache)
     drafts = list(_drafts(plan, pictures))
     words = [dimension.id for book in handbook.categories.values() for dimension in book.dimensions]
-    tokenizer = train_tokenizer((text for draft in drafts for text in _texts(draft.made)), words, size.vocabulary)
+    read = drafts[:: max(1, len(drafts) // READ_NOTES)]
+    tokenizer = train_tokenizer((text for draft in read for text in _texts(draft.made)), words, size.vocabulary)
     processor = make_processor(tokenizer, SIDE * SIDE)
     processor.save_pretrained(directory / "model")
     prompts = Prompts(handbook, STYLE, MAX_TAGS, processor.tokenizer.all_special_tokens)
-    rows = [_row(draft, prompts, processor) for draft in drafts]
+    rows = _rows(drafts, prompts, processor)
     _save_rows(directory / "rows.npz", rows)
     held_out = [_held_out(seed, made, pictures) for seed, made in _held_out_notes(plan)]
     (directory / "held_out.json").write_bytes(msgspec.json.encode(held_out))
     pictures.save(directory / "pictures.npz")
     facts = {
         "plan": msgspec.to_builtins(plan), "rows": len(rows), "with_pictures": sum(bool(one.pictures) for one in drafts),
-        "pictures": len(pictures.data), "held_out": len(held_out), "tokens": sum(len(row[0]) for row in rows), "vocabulary": size.vocabulary,
-        "style": STYLE, "prompt": prompts.style.version, "handbook": handbook.version, "image_pixels": SIDE * SIDE,
+        "pictures": len(pictures.data), "held_out": len(held_out), "tokens": sum(len(row[0]) for row in rows),
+        "vocabulary": size.vocabulary, "style": STYLE, "prompt": prompts.style.version, "handbook": handbook.version,
+        "image_pixels": SIDE * SIDE,
     }  # fmt: skip
     (directory / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
     return facts
@@ -191,8 +197,20 @@ def _texts(made: SimulatedNote) -> Iterator[str]:
     yield from made.truth.tags()
 
 
-def _row(draft: _Draft, prompts: Prompts, processor: Any) -> tuple[list[int], int, list[int]]:
+def _rows(drafts: Sequence[_Draft], prompts: Prompts, processor: Any) -> list[_Row]:
     """Token ids with one token for each picture, where the answer begins, and the pictures."""
+    pairs = [_written(draft, prompts, processor) for draft in drafts]
+    asked = processor.tokenizer([prompt for prompt, _ in pairs])["input_ids"]
+    answered = processor.tokenizer([answer for _, answer in pairs])["input_ids"]
+    end = processor.tokenizer.eos_token_id
+    return [
+        ([*prompt, *answer, end], len(prompt), [number for number, _, _ in draft.pictures])
+        for draft, prompt, answer in zip(drafts, asked, answered, strict=True)
+    ]
+
+
+def _written(draft: _Draft, prompts: Prompts, processor: Any) -> tuple[str, str]:
+    """Prompt and answer of a draft."""
     event, truth = draft.made
     chance = random.Random(f"{truth.note_id}-{truth.product}")  # noqa: S311
     spoken = truth.spoken if chance.random() < HEARD else ""
@@ -201,9 +219,7 @@ def _row(draft: _Draft, prompts: Prompts, processor: Any) -> tuple[list[int], in
     blank = np.zeros((1, 1, 3), np.uint8)
     media = media_of(heard, [SeenImage(blank, source, position) for _, source, position in draft.pictures])
     text = processor.apply_chat_template(prompts.of(event, media).chat(), tokenize=False, add_generation_prompt=True)
-    prompt = processor.tokenizer(text)["input_ids"]
-    answer = processor.tokenizer(answer_text(tags))["input_ids"]
-    return [*prompt, *answer, processor.tokenizer.eos_token_id], len(prompt), [number for number, _, _ in draft.pictures]
+    return text, answer_text(tags)
 
 
 def plain_speech(text: str) -> str:
@@ -212,7 +228,7 @@ def plain_speech(text: str) -> str:
     return " ".join(kept.split())
 
 
-def _save_rows(path: Path, rows: Sequence[tuple[list[int], int, list[int]]]) -> None:
+def _save_rows(path: Path, rows: Sequence[_Row]) -> None:
     np.savez_compressed(
         path,
         ids=np.concatenate([np.asarray(row[0], np.uint16) for row in rows]),
@@ -241,5 +257,3 @@ def open_pictures(path: Path) -> list["np.typing.NDArray[np.uint8]"]:
     with np.load(path) as stored:
         data, ends = stored["data"].tobytes(), stored["ends"].tolist()
     return [open_small(data[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
-
-

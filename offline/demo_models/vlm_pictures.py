@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,10 +43,8 @@ def draw_pictures(truth: Truth, directory: Path) -> None:
         path = directory / f"{seen.name}.webp"
         if path.exists():
             continue
-        if seen.source == "image":
-            drawn = _as_jpeg(picture(truth, seen.position))
-        else:
-            drawn = _shot(truth, number - len(truth.images))
+        is_shot = seen.source == "video"
+        drawn = _shot(truth, number - len(truth.images)) if is_shot else _as_jpeg(picture(truth, seen.position))
         buffer = io.BytesIO()
         Image.fromarray(cv2.cvtColor(drawn, cv2.COLOR_BGR2RGB)).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(
             buffer, format="WEBP", quality=WEBP_QUALITY
@@ -75,6 +74,4 @@ def _shot(truth: Truth, number: int) -> NDArray[np.uint8]:
 
 
 def _seed(name: str) -> int:
-    import zlib
-
     return zlib.crc32(name.encode())
