@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = Callable[[dict[str, Any]], str]
+Answer = Callable[[dict[str, Any]], str | dict[str, Any]]
+"""A request's body to the text of an answer, or to a whole completion."""
 SHOE_TAGS = [
     {"text": "gum sole", "dimension": "outsole_traction", "source": "image"},
     {"text": "crimson mesh", "dimension": "upper_material", "source": "title"},
@@ -98,8 +99,9 @@ class _Chat(BaseHTTPRequestHandler):
         elif fault == "cut":
             self.send(200, json.dumps(completion(json.dumps(SHOE_TAGS)[:-20], finish="length")).encode())
         else:
-            text = fault if isinstance(fault, str) else self.server.answer(body)
-            self.send(200, json.dumps(completion(text, logprobs=self.server.logprobs)).encode())
+            made = fault if isinstance(fault, str) else self.server.answer(body)
+            whole = completion(made, logprobs=self.server.logprobs) if isinstance(made, str) else made
+            self.send(200, json.dumps(whole).encode())
 
     def send(self, status: int, data: bytes, kind: str = "application/json", **headers: str) -> None:
         self.send_response(status)
