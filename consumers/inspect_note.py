@@ -70,6 +70,8 @@ def _tagged(event: NoteTagged) -> Inspected:
         category=event.category,
         tags=event.tags,
         bundle=event.bundle,
+        tagger=event.tagger,
+        degraded=event.degraded,
         stages=event.stages,
         why_not=[DELETED if event.deleted else waiting],
     )
