@@ -23,7 +23,7 @@ def error_rate(pairs: Iterable[tuple[str, str]]) -> float:
     """Character error rate over (true, found) texts: edits per true character, spaces aside. 0 for no characters at all."""
     wrong = total = 0
     for true, found in pairs:
-        true, found = "".join(true.split()), "".join(found.split())
-        wrong += edits(true, found)
-        total += len(true)
+        characters = "".join(true.split())
+        wrong += edits(characters, "".join(found.split()))
+        total += len(characters)
     return wrong / total if total else 0.0

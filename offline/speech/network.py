@@ -4,9 +4,10 @@ import io
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
-from models.transcriber.files import CONFIG
+from models.transcriber.files import CONFIG, FrontEndSpec
 from offline.simulate.catalogue import Language
 from offline.speech.said import frames, values, written
 
@@ -24,7 +25,7 @@ def config(sizes: dict[str, Any] | None = None) -> dict[str, Any]:
         "dropout_rate": 0.1, "positional_dropout_rate": 0.1, "attention_dropout_rate": 0.1, "input_layer": "pe",
         "pos_enc_class": "SinusoidalPositionEncoder", "normalize_before": True, "sanm_shfit": 0, "selfattention_layer_type": "sanm",
     }  # fmt: skip
-    front_end = {"fs": 16000, "window": "hamming", "n_mels": 80, "frame_length": 25, "frame_shift": 10, "lfr_m": 7, "lfr_n": 6, "dither": 0.0}
+    front_end = msgspec.structs.asdict(FrontEndSpec()) | {"dither": 0.0}
     return {
         "encoder": "SenseVoiceEncoderSmall",
         "encoder_conf": encoder | (sizes or SIZES),
@@ -91,4 +92,3 @@ def tags(pieces: Any, language: Language | None, style: str) -> list[int]:
 def write_config(out: Path, shape: dict[str, Any]) -> None:
     """Writes ``config.yaml``."""
     (out / CONFIG).write_text(yaml.safe_dump(shape, sort_keys=False), encoding="utf-8")
-

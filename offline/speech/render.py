@@ -158,7 +158,8 @@ def spoken_sound(clause: Clause, voice: Voice, path: Path) -> Floats:
     speak(clause.text, clause.language, voice, path)
     with wave.open(str(path)) as file:
         rate, samples = file.getframerate(), np.frombuffer(file.readframes(file.getnframes()), np.int16)
-    return np.clip(resample_poly(samples.astype(np.float32) / 32_768.0, SAMPLE_RATE, rate), -1.0, 1.0).astype(np.float32)
+    resampled: Floats = resample_poly(samples.astype(np.float32) / 32_768.0, SAMPLE_RATE, rate).astype(np.float32)
+    return np.clip(resampled, -1.0, 1.0)
 
 
 def spoken_banks(clause: Clause, voice: Voice, path: Path) -> Floats:

@@ -3,8 +3,9 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -57,11 +58,16 @@ class Figures(Struct, frozen=True, kw_only=True):
     test_sentences: dict[str, int]
 
 
-class _State(NamedTuple):
+@dataclass
+class _Run:
+    """What goes on over a kill."""
+
     model: Any
     optimizer: torch.optim.Optimizer
     draw: np.random.Generator
     noise: torch.Generator
+    step: int = 0
+    spent: float = 0.0
 
 
 def train(data: Path, out: Path, spec: TrainSpec, tell: Tell, *, resume: bool = False) -> Figures:
@@ -76,62 +82,70 @@ def train(data: Path, out: Path, spec: TrainSpec, tell: Tell, *, resume: bool = 
     corpus = Corpus(data, pieces, spec.device)
     write_config(out, shape)
     write_cmvn(out / CMVN, corpus.cmvn)
-    state, step, spent = _start(spec, shape, pieces, out, resume=resume)
+    state = _start(spec, shape, pieces, out, resume=resume)
     parameters = sum(item.numel() for item in state.model.parameters())
     tell(f"{parameters:,} parameters, {corpus.clauses:,} clauses, {len(corpus.banks) / 360_000:.2f} h of speech")
-    step, spent = _loop(state, corpus, spec, step, spent, out, tell)
+    _loop(state, corpus, spec, out / RESUME, tell)
     torch.save({name: value.cpu() for name, value in state.model.state_dict().items()}, out / TORCH)
     tests = [heard(data, language, corpus.cmvn) for language in LANGUAGES]
-    rates = {test.language: round(cer(state.model, test, pieces, spec.device), 4) for test in tests}
+    rates: dict[str, float] = {}
+    for test in tests:
+        rates[test.language] = round(cer(state.model, test, pieces, spec.device), 4)
     figures = Figures(
-        seed=spec.seed, steps=step, seconds=round(spent, 1), device=_device(spec.device), parameters=parameters, clauses=corpus.clauses,
-        cer=rates, test_sentences={test.language: len(test.texts) for test in tests},
-    )  # fmt: skip
+        seed=spec.seed,
+        steps=state.step,
+        seconds=round(state.spent, 1),
+        device=_device(spec.device),
+        parameters=parameters,
+        clauses=corpus.clauses,
+        cer=rates,
+        test_sentences={test.language: len(test.texts) for test in tests},
+    )
     (out / FIGURES).write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
     (out / RESUME).unlink(missing_ok=True)
     return figures
 
 
-def _start(spec: TrainSpec, shape: dict[str, Any], pieces: Any, out: Path, *, resume: bool) -> tuple[_State, int, float]:
+def _start(spec: TrainSpec, shape: dict[str, Any], pieces: Any, out: Path, *, resume: bool) -> _Run:
     model = build(shape, pieces).to(spec.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.rate, betas=(0.9, 0.98), weight_decay=0.01)
     noise = torch.Generator(spec.device)
     noise.manual_seed(spec.seed)
-    state = _State(model, optimizer, np.random.default_rng(spec.seed), noise)
+    state = _Run(model, optimizer, np.random.default_rng(spec.seed), noise)
     path = out / RESUME
     if not (resume and path.exists()):
-        return state, 0, 0.0
+        return state
     held = torch.load(path, map_location=spec.device, weights_only=False)
     model.load_state_dict(held["model"])
     optimizer.load_state_dict(held["optimizer"])
     state.draw.bit_generator.state = held["draw"]
     noise.set_state(held["noise"].cpu())
     torch.set_rng_state(held["torch"].cpu())
-    return state, held["step"], held["spent"]
+    state.step, state.spent = held["step"], held["spent"]
+    return state
 
 
-def _loop(state: _State, corpus: Corpus, spec: TrainSpec, step: int, spent: float, out: Path, tell: Tell) -> tuple[int, float]:
-    began, saved, total = time.monotonic() - spent, time.monotonic(), torch.zeros(2, device=spec.device)
+def _loop(state: _Run, corpus: Corpus, spec: TrainSpec, path: Path, tell: Tell) -> None:
+    began, saved, total = time.monotonic() - state.spent, time.monotonic(), torch.zeros(2, device=spec.device)
     state.model.train()
-    while (done := _done(step, spent, spec)) < 1.0:
+    while (done := _done(state.step, state.spent, spec)) < 1.0:
         for group in state.optimizer.param_groups:
             group["lr"] = spec.rate * _schedule(done)
         text, tag = loss(state.model, corpus, corpus.batch(state.draw, spec.batch), state.noise)
         state.optimizer.zero_grad(set_to_none=True)
-        (text + tag).backward()
+        (text + tag).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), CLIP)
         state.optimizer.step()
-        step += 1
+        state.step += 1
         total += torch.stack([text.detach(), tag.detach()])
-        spent = time.monotonic() - began
-        if step % TELL_EVERY == 0:
+        state.spent = time.monotonic() - began
+        if state.step % TELL_EVERY == 0:
             means = (total / TELL_EVERY).tolist()
             total.zero_()
-            tell(f"step {step}, {spent:.0f} s: text {means[0]:.3f}, tags {means[1]:.4f}")
+            tell(f"step {state.step}, {state.spent:.0f} s: text {means[0]:.3f}, tags {means[1]:.4f}")
         if time.monotonic() - saved > SAVE_EVERY_S:
-            _save(state, step, spent, out / RESUME)
+            _save(state, path)
             saved = time.monotonic()
-    return step, spent
 
 
 def _done(step: int, spent: float, spec: TrainSpec) -> float:
@@ -145,10 +159,10 @@ def _schedule(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) + 1e-3
 
 
-def _save(state: _State, step: int, spent: float, path: Path) -> None:
+def _save(state: _Run, path: Path) -> None:
     held = {
         "model": state.model.state_dict(), "optimizer": state.optimizer.state_dict(), "draw": state.draw.bit_generator.state,
-        "noise": state.noise.get_state(), "torch": torch.get_rng_state(), "step": step, "spent": spent,
+        "noise": state.noise.get_state(), "torch": torch.get_rng_state(), "step": state.step, "spent": state.spent,
     }  # fmt: skip
     part = path.with_name(f"part-{path.name}")
     torch.save(held, part)
