@@ -48,7 +48,7 @@ def open_funasr(files: SpeechFiles, device: str = "cpu", threads: int = 1) -> An
     with contextlib.redirect_stdout(sys.stderr):
         from funasr import AutoModel
 
-        model = AutoModel(model=str(files.directory), device=device, ncpu=threads, disable_update=True, disable_pbar=True, disable_log=True)
+        model = AutoModel(model=str(files.directory), device=device, ncpu=threads, disable_update=True, disable_pbar=True, disable_log=True, log_level="ERROR")
     logging.getLogger().setLevel(level)
     model.kwargs["frontend"].dither = 0.0
     return model
