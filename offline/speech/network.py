@@ -8,6 +8,7 @@ import msgspec
 import yaml
 
 from models.transcriber.files import CONFIG, FrontEndSpec
+from models.transcriber.torch_engine import import_funasr
 from offline.simulate.catalogue import Language
 from offline.speech.said import frames, values, written
 
@@ -69,6 +70,7 @@ def open_pieces(path: Path) -> Any:
 
 def build(shape: dict[str, Any], pieces: Any) -> Any:
     """funasr's network of that shape, untrained. The language is never told, so that the model learns to find it out."""
+    import_funasr()
     from funasr.models.sense_voice.model import SenseVoiceSmall
 
     model = SenseVoiceSmall(
