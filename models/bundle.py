@@ -17,6 +17,7 @@ from models.bundle_manifest import (
     TAG_ENCODER,
     TAGGER,
     TAGGER_FILE,
+    TRANSCRIBER,
     BundleManifest,
     Fault,
     MergeWeights,
@@ -27,9 +28,9 @@ from models.bundle_manifest import (
     read_manifest,
     version_of,
 )
-from models.roles import Space, TagEncoder, Tagger
+from models.roles import Space, TagEncoder, Tagger, Transcriber
 from models.spaces import load_space
-from schemas.errors import BundleMismatch
+from schemas.errors import BadSetting, BundleMismatch
 from schemas.settings import Settings
 
 
@@ -79,9 +80,10 @@ class Learned(NamedTuple):
         return Identity(self.encoder.version, spaces, self.weights)
 
 
-def bundle_version(tagger: Tagger, encoder: TagEncoder) -> str:
-    """The version of a bundle without learned spaces: ``b`` and ten hex digits over the names and versions of the parts."""
-    return version_of((tagger.name, tagger.version, encoder.version), {})
+def bundle_version(tagger: Tagger, encoder: TagEncoder, transcriber: str | None = None) -> str:
+    """The version of a bundle without learned spaces: ``b`` and ten hex digits over the names and versions of the parts; ``transcriber``:
+    its version, where there is one."""
+    return version_of((tagger.name, tagger.version, encoder.version), {TRANSCRIBER: transcriber} if transcriber else {})
 
 
 class Bundle:
@@ -150,6 +152,31 @@ class Bundle:
         self._agrees(part, space.version, space.dimension)
         return space
 
+    def transcriber(self, settings: Settings) -> Transcriber | None:
+        """The transcriber; None where the bundle has none.
+
+        Raises:
+            BundleMismatch: when the setting ``transcriber_model`` names another one than the bundle's.
+        """
+        from models.transcriber import open_transcriber
+        from models.transcriber.pipeline import SenseVoiceTranscriber
+
+        part, asked = self.manifest.parts.get(TRANSCRIBER), transcriber_version(settings)
+        if asked is not None and (part is None or part.version != asked):
+            held = f"holds version {part.version}" if part else "has none"
+            raise BundleMismatch(
+                f"bundle {self.directory}: {TRANSCRIBER}: {held}, the setting transcriber_model names {settings.transcriber_model} (version "
+                f"{asked}); leave the setting empty, or build the bundle with it"
+            )
+        if part is None:
+            return None
+        self.check((TRANSCRIBER,))
+        if part.name != SenseVoiceTranscriber.name:
+            raise BundleMismatch(f"bundle {self.directory}: {TRANSCRIBER}: this release has no transcriber {part.name!r}")
+        transcriber = open_transcriber(self.directory / TRANSCRIBER, settings)
+        self._agrees(TRANSCRIBER, transcriber.version, None)
+        return transcriber
+
     @property
     def weights(self) -> dict[str, float]:
         """Merge weights by channel; none where the bundle has no such part."""
@@ -185,12 +212,33 @@ def load_learned(settings: Settings) -> Learned:
 
         encoder: TagEncoder = load_tag_encoder(settings)
         tagger = build_tagger(settings, encoder)
-        return Learned(tagger, encoder, bundle_version(tagger, encoder), {}, {})
+        return Learned(tagger, encoder, bundle_version(tagger, encoder, transcriber_version(settings)), {}, {})
     bundle = Bundle(Path(settings.bundle))
     bundle.check()
     encoder = bundle.encoder(settings)
     spaces = {name: bundle.space(name, encoder) for name in bundle.manifest.spaces}
     return Learned(bundle.tagger(encoder), encoder, bundle.version, spaces, bundle.weights)
+
+
+def find_transcriber(settings: Settings) -> Transcriber | None:
+    """The transcriber of the bundle that the settings name, or of the settings themselves; None where neither has one. It is not among
+    what ``load_learned`` gives, since of the consumers only the tagger's hears.
+
+    Raises:
+        BundleMismatch: see ``Bundle.transcriber``.
+        BadSetting: when it cannot be loaded.
+    """
+    from models.transcriber import load_transcriber
+
+    return Bundle(Path(settings.bundle)).transcriber(settings) if settings.bundle else load_transcriber(settings)
+
+
+def transcriber_version(settings: Settings) -> str | None:
+    """The version of the setting ``transcriber_model``, without loading it; None where it is empty."""
+    from models.transcriber.files import speech_files
+    from models.transcriber.load import transcriber_directory
+
+    return speech_files(transcriber_directory(settings.transcriber_model)).version() if settings.transcriber_model else None
 
 
 def faults_of(directory: Path) -> list[Fault]:
@@ -202,6 +250,8 @@ def faults_of(directory: Path) -> list[Fault]:
     manifest = read_manifest(directory)
     faults = [fault for name, part in manifest.parts.items() for fault in check_part(directory, name, part)]
     faults += _encoder_faults(directory, manifest.parts[TAG_ENCODER].dimension)
+    if TRANSCRIBER in manifest.parts:
+        faults += _transcriber_faults(directory, manifest.parts[TRANSCRIBER].version)
     for name, part in manifest.spaces.items():
         faults += _card_faults(directory, name, part.version, part.dimension)
     listed = {file for part in manifest.parts.values() for file in part.files} | {"manifest.json"}
@@ -220,6 +270,16 @@ def _encoder_faults(directory: Path, dimension: int | None) -> list[Fault]:
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         return [Fault(TAG_ENCODER, "manifest.json", str(error))]
     return [] if found == dimension else [Fault(TAG_ENCODER, "dimension", f"manifest.json says {found}, the manifest {dimension}")]
+
+
+def _transcriber_faults(directory: Path, version: str) -> list[Fault]:
+    from models.transcriber.files import speech_files
+
+    try:
+        found = speech_files(directory / TRANSCRIBER).version()
+    except BadSetting as error:
+        return [Fault(TRANSCRIBER, "files", str(error))]
+    return [] if found == version else [Fault(TRANSCRIBER, "version", f"its files make {found}, the manifest says {version}")]
 
 
 def _card_faults(directory: Path, name: str, version: str, dimension: int | None) -> list[Fault]:

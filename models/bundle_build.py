@@ -21,6 +21,7 @@ from models.bundle_manifest import (
     TAG_ENCODER,
     TAGGER,
     TAGGER_FILE,
+    TRANSCRIBER,
     BundleManifest,
     FileEntry,
     MergeWeights,
@@ -49,7 +50,7 @@ def build_bundle(
     A build that was killed goes on with the files that it had copied; the same parts built again change nothing.
 
     Args:
-        settings: tag encoder, ``tagger_max_tags``, and ``data``, under which the bundle goes by default (``bundles/VERSION``).
+        settings: tag encoder, ``tagger_max_tags``, ``transcriber_model``, and ``data``, under which the bundle goes by default (``bundles/VERSION``).
         spaces: directories of learned spaces, each with a ``space.json``.
         merge: a JSON file ``{"weights": {channel: weight}}``.
         out: the directory to make instead.
@@ -63,6 +64,10 @@ def build_bundle(
         BadSetting: ``out`` is there and is no bundle of this version; a source is a link or not as it must be.
     """
     parts, sources = _core(settings, handbook, tell)
+    if settings.transcriber_model:
+        parts[TRANSCRIBER], files = _transcriber(settings)
+        tell(f"{TRANSCRIBER}: {parts[TRANSCRIBER].version}, {_size(parts[TRANSCRIBER]):.1f} MB")
+        sources |= files
     for directory in spaces:
         name, part, files = _space(directory)
         if name in parts:
@@ -111,6 +116,17 @@ def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[
     for name, part in parts.items():
         tell(f"{name}: {part.version}, {_size(part):.1f} MB")
     return parts, {path: source for of in files.values() for path, source in of.items()}
+
+
+def _transcriber(settings: Settings) -> tuple[Part, dict[str, Path | bytes]]:
+    """The transcriber's part and files: those that its texts depend on."""
+    from models.transcriber.files import speech_files
+    from models.transcriber.load import transcriber_directory
+    from models.transcriber.pipeline import SenseVoiceTranscriber
+
+    found = speech_files(transcriber_directory(settings.transcriber_model))
+    files: dict[str, Path | bytes] = {f"{TRANSCRIBER}/{path.name}": path.resolve() for path in found.parts}
+    return msgspec.structs.replace(_part(files, found.version()), name=SenseVoiceTranscriber.name), files
 
 
 def _space(directory: Path) -> tuple[str, Part, dict[str, Path | bytes]]:

@@ -17,12 +17,12 @@ from schemas.errors import BundleMismatch
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-HANDBOOK, TAGGER, TAG_ENCODER, MERGE, SPACES = "handbook", "tagger", "tag_encoder", "merge", "spaces"
+HANDBOOK, TAGGER, TAG_ENCODER, MERGE, SPACES, TRANSCRIBER = "handbook", "tagger", "tag_encoder", "merge", "spaces", "transcriber"
 TAGGER_FILE, MERGE_FILE, SPACE_FILE = "tagger.json", "merge.json", "space.json"
 MANIFEST_BYTES_MAX = 16_000_000
 Card = TypeVar("Card", "SpaceCard", "TaggerCard", "MergeWeights")
 _HEX = r"^[0-9a-f]{64}$"
-_PART = re.compile(r"^(handbook|tagger|tag_encoder|merge|spaces/[a-z][a-z0-9_]{0,30})$")
+_PART = re.compile(r"^(handbook|tagger|tag_encoder|merge|transcriber|spaces/[a-z][a-z0-9_]{0,30})$")
 
 
 class FileEntry(Struct, frozen=True):
@@ -33,7 +33,7 @@ class FileEntry(Struct, frozen=True):
 
 
 class Part(Struct, frozen=True, omit_defaults=True):
-    """One part. ``version``: its own; ``name``: which implementation, of a tagger; ``files``: by path within the bundle, with /."""
+    """One part. ``version``: its own; ``name``: which implementation, of a tagger or transcriber; ``files``: by path within the bundle, with /."""
 
     version: str
     files: dict[str, FileEntry]
@@ -109,7 +109,9 @@ def derived_version(parts: Mapping[str, Part]) -> str:
     """The version that the parts make."""
     tagger = parts[TAGGER]
     more = {name: part for name, part in parts.items() if name not in (HANDBOOK, TAGGER, TAG_ENCODER)}
-    extras = {name: f"{part.version}/{part.dimension}/{part.digest}" for name, part in more.items()}
+    extras = {
+        name: part.version if name == TRANSCRIBER else f"{part.version}/{part.dimension}/{part.digest}" for name, part in more.items()
+    }
     return version_of((tagger.name or "", tagger.version, parts[TAG_ENCODER].version), extras)
 
 

@@ -25,7 +25,7 @@ def cut(probabilities, **options):
 
 def test_pauses_cut_and_short_ones_do_not():
     probabilities = speech((1, 0.1), (2, 0.9), (0.3, 0.1), (2, 0.9), (1, 0.1), (1, 0.9))
-    assert cut(probabilities) == [(1.0, 5.3), (6.3, 7.2)]
+    assert cut(probabilities) == [(1.0, 5.2), (6.2, 7.2)]
     assert len(cut(probabilities, pause_s=0.2)) == 3
 
 
