@@ -25,6 +25,7 @@ BENCHMARKS = (
     "recall_latency",
     "tower_training",
     "frames",
+    "transcriber",
 )
 _CHILD = (
     "import importlib, msgspec, pathlib, sys\n"

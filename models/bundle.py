@@ -19,23 +19,19 @@ from models.bundle_manifest import (
     TAGGER,
     TAGGER_FILE,
     TRANSCRIBER,
-    TRANSCRIBER_FILE,
     BundleManifest,
     Fault,
     MergeWeights,
     SpaceCard,
     TaggerCard,
-    TranscriberCard,
     check_part,
-    extra_of,
     read_card,
     read_manifest,
-    transcriber_part,
     version_of,
 )
 from models.roles import Space, TagEncoder, Tagger, Transcriber
 from models.spaces import load_space
-from schemas.errors import BundleMismatch
+from schemas.errors import BadSetting, BundleMismatch
 from schemas.settings import Settings
 
 
@@ -124,10 +120,10 @@ class Learned:
         return Identity(self.encoder.version, spaces, self.weights)
 
 
-def bundle_version(tagger: Tagger, encoder: TagEncoder, transcriber: TranscriberCard | None = None) -> str:
-    """The version of a bundle without learned spaces: ``b`` and ten hex digits over the names and versions of the parts."""
-    extras = {} if transcriber is None else {TRANSCRIBER: extra_of(transcriber_part(transcriber)[0])}
-    return version_of((tagger.name, tagger.version, encoder.version), extras)
+def bundle_version(tagger: Tagger, encoder: TagEncoder, transcriber: str | None = None) -> str:
+    """The version of a bundle without learned spaces: ``b`` and ten hex digits over the names and versions of the parts; ``transcriber``:
+    its version, where there is one."""
+    return version_of((tagger.name, tagger.version, encoder.version), {TRANSCRIBER: transcriber} if transcriber else {})
 
 
 class Bundle:
@@ -207,31 +203,6 @@ class Bundle:
         self._agrees(TAGGER, tagger.version, None)
         return tagger
 
-    def transcriber(self, settings: Settings) -> Transcriber | None:
-        """The transcriber that the settings name, if it is the bundle's; None where the bundle has none.
-
-        Raises:
-            BundleMismatch: the settings name none, another one, or one though the bundle has none.
-        """
-        from models.transcriber import load_transcriber
-
-        here = transcriber_card(settings)
-        if TRANSCRIBER not in self.manifest.parts:
-            if here is not None:
-                raise BundleMismatch(
-                    f"bundle {self.directory}: {TRANSCRIBER}: the bundle has none, TAGSTREAM_TRANSCRIBER_MODEL names {here.version}; unset "
-                    "it, or build a bundle with it"
-                )
-            return None
-        self.check((TRANSCRIBER,))
-        card = read_card(self.directory / TRANSCRIBER_FILE, TranscriberCard)
-        if here != card:
-            raise BundleMismatch(
-                f"bundle {self.directory}: {TRANSCRIBER}: version: the bundle was built with {card.name} {card.version}, "
-                f"TAGSTREAM_TRANSCRIBER_MODEL names {here.version if here else 'none'}; set that one's directory"
-            )
-        return load_transcriber(settings)
-
     def space(self, name: str, encoder: TagEncoder) -> Space:
         """One learned space, on this bundle's encoder."""
         part = f"{SPACES}/{name}"
@@ -243,6 +214,31 @@ class Bundle:
             raise BundleMismatch(f"bundle {self.directory}: {part}: holds space {space.name!r}")
         self._agrees(part, space.version, space.dimension)
         return space
+
+    def transcriber(self, settings: Settings) -> Transcriber | None:
+        """The transcriber; None where the bundle has none.
+
+        Raises:
+            BundleMismatch: when the setting ``transcriber_model`` names another one than the bundle's.
+        """
+        from models.transcriber import open_transcriber
+        from models.transcriber.pipeline import SenseVoiceTranscriber
+
+        part, asked = self.manifest.parts.get(TRANSCRIBER), transcriber_version(settings)
+        if asked is not None and (part is None or part.version != asked):
+            held = f"holds version {part.version}" if part else "has none"
+            raise BundleMismatch(
+                f"bundle {self.directory}: {TRANSCRIBER}: {held}, the setting transcriber_model names {settings.transcriber_model} (version "
+                f"{asked}); leave the setting empty, or build the bundle with it"
+            )
+        if part is None:
+            return None
+        self.check((TRANSCRIBER,))
+        if part.name != SenseVoiceTranscriber.name:
+            raise BundleMismatch(f"bundle {self.directory}: {TRANSCRIBER}: this release has no transcriber {part.name!r}")
+        transcriber = open_transcriber(self.directory / TRANSCRIBER, settings)
+        self._agrees(TRANSCRIBER, transcriber.version, None)
+        return transcriber
 
     @property
     def weights(self) -> dict[str, float]:
@@ -276,12 +272,11 @@ def load_learned(settings: Settings) -> Learned:
     if not settings.bundle:
         from models.build import build_tagger
         from models.encoder import load_tag_encoder
-        from models.transcriber import load_transcriber
 
         encoder: TagEncoder = load_tag_encoder(settings)
         tagger = build_tagger(settings, encoder)
-        version = bundle_version(tagger, encoder, transcriber_card(settings))
-        return Learned(lambda: tagger, encoder, version, {}, {}, open_transcriber=lambda: load_transcriber(settings))
+        version = bundle_version(tagger, encoder, transcriber_version(settings))
+        return Learned(lambda: tagger, encoder, version, {}, {}, open_transcriber=lambda: find_transcriber(settings))
     from models.build import DEFAULT
 
     bundle = Bundle(Path(settings.bundle))
@@ -294,26 +289,31 @@ def load_learned(settings: Settings) -> Learned:
         bundle.version,
         spaces,
         bundle.weights,
-        open_transcriber=lambda: bundle.transcriber(settings),
+        open_transcriber=lambda: find_transcriber(settings),
     )
     if bundle.manifest.parts[TAGGER].name == DEFAULT:
         made.tagger  # noqa: B018 - no large model: what disagrees shows in every job
     return made
 
 
-def transcriber_card(settings: Settings) -> TranscriberCard | None:
-    """What identifies the transcriber of the settings, without loading it; None where they name none.
+def find_transcriber(settings: Settings) -> Transcriber | None:
+    """The transcriber of the bundle that the settings name, or of the settings themselves; None where neither has one.
 
     Raises:
-        BadSetting: there is no such model.
+        BundleMismatch: see ``Bundle.transcriber``.
+        BadSetting: when it cannot be loaded.
     """
-    if not settings.transcriber_model:
-        return None
+    from models.transcriber import load_transcriber
+
+    return Bundle(Path(settings.bundle)).transcriber(settings) if settings.bundle else load_transcriber(settings)
+
+
+def transcriber_version(settings: Settings) -> str | None:
+    """The version of the setting ``transcriber_model``, without loading it; None where it is empty."""
     from models.transcriber.files import speech_files
     from models.transcriber.load import transcriber_directory
-    from models.transcriber.pipeline import SenseVoiceTranscriber
 
-    return TranscriberCard(SenseVoiceTranscriber.name, speech_files(transcriber_directory(settings.transcriber_model)).version())
+    return speech_files(transcriber_directory(settings.transcriber_model)).version() if settings.transcriber_model else None
 
 
 def faults_of(directory: Path) -> list[Fault]:
@@ -325,6 +325,8 @@ def faults_of(directory: Path) -> list[Fault]:
     manifest = read_manifest(directory)
     faults = [fault for name, part in manifest.parts.items() for fault in check_part(directory, name, part)]
     faults += _encoder_faults(directory, manifest.parts[TAG_ENCODER].dimension)
+    if TRANSCRIBER in manifest.parts:
+        faults += _transcriber_faults(directory, manifest.parts[TRANSCRIBER].version)
     for name, part in manifest.spaces.items():
         faults += _card_faults(directory, name, part.version, part.dimension)
     listed = {file for part in manifest.parts.values() for file in part.files} | {"manifest.json"}
@@ -343,6 +345,16 @@ def _encoder_faults(directory: Path, dimension: int | None) -> list[Fault]:
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         return [Fault(TAG_ENCODER, "manifest.json", str(error))]
     return [] if found == dimension else [Fault(TAG_ENCODER, "dimension", f"manifest.json says {found}, the manifest {dimension}")]
+
+
+def _transcriber_faults(directory: Path, version: str) -> list[Fault]:
+    from models.transcriber.files import speech_files
+
+    try:
+        found = speech_files(directory / TRANSCRIBER).version()
+    except BadSetting as error:
+        return [Fault(TRANSCRIBER, "files", str(error))]
+    return [] if found == version else [Fault(TRANSCRIBER, "version", f"its files make {found}, the manifest says {version}")]
 
 
 def _card_faults(directory: Path, name: str, version: str, dimension: int | None) -> list[Fault]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.bundle import faults_of, transcriber_card
+from models.bundle import faults_of
 from models.bundle_manifest import (
     FORMAT,
     HANDBOOK,
@@ -22,7 +22,6 @@ from models.bundle_manifest import (
     TAGGER,
     TAGGER_FILE,
     TRANSCRIBER,
-    TRANSCRIBER_FILE,
     BundleManifest,
     FileEntry,
     MergeWeights,
@@ -32,7 +31,6 @@ from models.bundle_manifest import (
     entry_of,
     read_card,
     read_manifest,
-    transcriber_part,
 )
 from schemas.errors import BadSetting, BundleMismatch
 from schemas.settings import Settings
@@ -48,7 +46,7 @@ def build_bundle(
 ) -> Path:
     """Builds a bundle of the handbook, tagger, transcriber and tag encoder, learned spaces and merge weights.
 
-    Of a model behind an endpoint and of a transcriber it holds what identifies them, not the weights.
+    Of a tagger's language model it holds what identifies it, not the weights.
 
     A build that was killed goes on with the files that it had copied; the same parts built again change nothing.
 
@@ -67,6 +65,10 @@ def build_bundle(
         BadSetting: ``out`` is there and is no bundle of this version; a source is a link or not as it must be.
     """
     parts, sources = _core(settings, handbook, tell)
+    if settings.transcriber_model:
+        parts[TRANSCRIBER], files = _transcriber(settings)
+        tell(f"{TRANSCRIBER}: {parts[TRANSCRIBER].version}, {_size(parts[TRANSCRIBER]):.1f} MB")
+        sources |= files
     for directory in spaces:
         name, part, files = _space(directory)
         if name in parts:
@@ -89,7 +91,7 @@ def build_bundle(
 
 
 def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[str, Part], dict[str, Path | bytes]]:
-    """Handbook, tagger, tag encoder, and the transcriber where there is one; ``directory`` of another handbook than the shipped one."""
+    """Handbook, tagger and tag encoder; ``directory`` of another handbook than the shipped one."""
     from models.build import build_tagger, card_of
     from models.encoder import encoder_directory, load_tag_encoder
     from models.handbook import HANDBOOK_DIR, load_handbook
@@ -112,12 +114,20 @@ def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[
         TAGGER: msgspec.structs.replace(_part(files[TAGGER], tagger.version), name=tagger.name),
         TAG_ENCODER: _part(files[TAG_ENCODER], encoder.version, encoder.dimension),
     }
-    if (heard := transcriber_card(plain)) is not None:
-        parts[TRANSCRIBER], content = transcriber_part(heard)
-        files[TRANSCRIBER] = {TRANSCRIBER_FILE: content}
     for name, part in parts.items():
         tell(f"{name}: {part.version}, {_size(part):.1f} MB")
     return parts, {path: source for of in files.values() for path, source in of.items()}
+
+
+def _transcriber(settings: Settings) -> tuple[Part, dict[str, Path | bytes]]:
+    """The transcriber's part and files: those that its texts depend on."""
+    from models.transcriber.files import speech_files
+    from models.transcriber.load import transcriber_directory
+    from models.transcriber.pipeline import SenseVoiceTranscriber
+
+    found = speech_files(transcriber_directory(settings.transcriber_model))
+    files: dict[str, Path | bytes] = {f"{TRANSCRIBER}/{path.name}": path.resolve() for path in found.parts}
+    return msgspec.structs.replace(_part(files, found.version()), name=SenseVoiceTranscriber.name), files
 
 
 def _space(directory: Path) -> tuple[str, Part, dict[str, Path | bytes]]:

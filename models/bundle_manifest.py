@@ -17,12 +17,12 @@ from schemas.errors import BundleMismatch
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-HANDBOOK, TAGGER, TAG_ENCODER, TRANSCRIBER, MERGE, SPACES = "handbook", "tagger", "tag_encoder", "transcriber", "merge", "spaces"
-TAGGER_FILE, TRANSCRIBER_FILE, MERGE_FILE, SPACE_FILE = "tagger.json", "transcriber.json", "merge.json", "space.json"
+HANDBOOK, TAGGER, TAG_ENCODER, MERGE, SPACES, TRANSCRIBER = "handbook", "tagger", "tag_encoder", "merge", "spaces", "transcriber"
+TAGGER_FILE, MERGE_FILE, SPACE_FILE = "tagger.json", "merge.json", "space.json"
 MANIFEST_BYTES_MAX = 16_000_000
-Card = TypeVar("Card", "SpaceCard", "TaggerCard", "TranscriberCard", "MergeWeights")
+Card = TypeVar("Card", "SpaceCard", "TaggerCard", "MergeWeights")
 _HEX = r"^[0-9a-f]{64}$"
-_PART = re.compile(r"^(handbook|tagger|tag_encoder|transcriber|merge|spaces/[a-z][a-z0-9_]{0,30})$")
+_PART = re.compile(r"^(handbook|tagger|tag_encoder|merge|transcriber|spaces/[a-z][a-z0-9_]{0,30})$")
 
 
 class FileEntry(Struct, frozen=True):
@@ -33,7 +33,7 @@ class FileEntry(Struct, frozen=True):
 
 
 class Part(Struct, frozen=True, omit_defaults=True):
-    """One part. ``version``: its own; ``name``: which implementation, of a tagger; ``files``: by path within the bundle, with /."""
+    """One part. ``version``: its own; ``name``: which implementation, of a tagger or transcriber; ``files``: by path within the bundle, with /."""
 
     version: str
     files: dict[str, FileEntry]
@@ -82,13 +82,6 @@ class TaggerCard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     handbook: str = ""
 
 
-class TranscriberCard(Struct, frozen=True, forbid_unknown_fields=True):
-    """``transcriber.json``: what writes speech down for the tagger; its weights are not in the bundle."""
-
-    name: str
-    version: str
-
-
 class MergeWeights(Struct, frozen=True, forbid_unknown_fields=True):
     """``merge.json``: how much each channel weighs in the merge; 0 leaves it out."""
 
@@ -117,23 +110,13 @@ def version_of(names: tuple[str, str, str], extras: Mapping[str, str]) -> str:
     return "b" + hashlib.blake2b(parts.encode(), digest_size=5).hexdigest()
 
 
-def extra_of(part: Part) -> str:
-    """What identifies a part beyond the three that every bundle has."""
-    return f"{part.version}/{part.dimension}/{part.digest}"
-
-
-def transcriber_part(card: TranscriberCard) -> tuple[Part, bytes]:
-    """A bundle's transcriber, and its file."""
-    content = msgspec.json.encode(card)
-    entry = FileEntry(hashlib.sha256(content).hexdigest(), len(content))
-    return Part(card.version, {TRANSCRIBER_FILE: entry}, name=card.name), content
-
-
 def derived_version(parts: Mapping[str, Part]) -> str:
     """The version that the parts make."""
     tagger = parts[TAGGER]
     more = {name: part for name, part in parts.items() if name not in (HANDBOOK, TAGGER, TAG_ENCODER)}
-    extras = {name: extra_of(part) for name, part in more.items()}
+    extras = {
+        name: part.version if name == TRANSCRIBER else f"{part.version}/{part.dimension}/{part.digest}" for name, part in more.items()
+    }
     return version_of((tagger.name or "", tagger.version, parts[TAG_ENCODER].version), extras)
 
 

@@ -37,7 +37,8 @@ class FrontEnd:
 
     def features(self, sound: Floats) -> Floats:
         """(frames, mels x ``lfr_m``); at least one frame, a sound too short for one is filled up with silence."""
-        return (low_frame_rate(self.banks(sound), self._spec.lfr_m, self._spec.lfr_n) + self._cmvn[0]) * self._cmvn[1]
+        scaled: Floats = (low_frame_rate(self.banks(sound), self._spec.lfr_m, self._spec.lfr_n) + self._cmvn[0]) * self._cmvn[1]
+        return scaled
 
     def banks(self, sound: Floats) -> Floats:
         """Log mel banks, (frames, mels)."""

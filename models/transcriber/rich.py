@@ -1,7 +1,7 @@
 """What SenseVoice says about a stretch of sound besides its words: tags in the text, read before anything else is done with it.
 
-Raw output looks like ``<|zh|><|HAPPY|><|Speech|><|withitn|>大家好。``. funasr's own post-processing turns tags into pictographs and drops the
-rest, so it is not used.
+Raw output looks like ``<|zh|><|HAPPY|><|Speech|><|withitn|>大家好。``. funasr's own post-processing turns tags into pictographs and drops
+the rest, so it is not used.
 """
 
 import re

@@ -69,7 +69,7 @@ def _session(threads: int) -> "InferenceSession":
     import onnxruntime
 
     spec = importlib.util.find_spec("silero_vad")
-    places = [Path(place) / "data" / MODEL_FILE for place in (spec.submodule_search_locations or []) if spec] if spec else []
+    places = [Path(place) / "data" / MODEL_FILE for place in (spec.submodule_search_locations or [])] if spec is not None else []
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise MissingPrerequisite(f"silero-vad with its {MODEL_FILE} is not installed; install TagStream's requirements again")

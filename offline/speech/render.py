@@ -81,7 +81,7 @@ def render(out: Path, spec: RenderSpec, workers: int, tell: Callable[[str], None
 
 
 def plan(out: Path, spec: RenderSpec) -> list[Job]:
-    """What is to be said by whom, and where it goes."""
+    """What is to be said by whom, and where it goes: the test first, then voice by voice, so that a part of it is of use too."""
     jobs = []
     for language in LANGUAGES:
         dealt = _deal(language, spec)
@@ -93,7 +93,7 @@ def plan(out: Path, spec: RenderSpec) -> list[Job]:
         tests = [Clause(language, "say", text) for text in sentences(language, spec.seed + 1, spec.tests)]
         told = [(clause, held_out_voice(language, number, spec.seed)) for number, clause in enumerate(tests)]
         jobs.append(Job(out / f"test-{language}.npz", told))
-    return jobs
+    return sorted(jobs, key=lambda job: (not job.path.name.startswith("test"), job.path.stem[-3:], job.path.name))
 
 
 def _deal(language: Language, spec: RenderSpec) -> list[list[Clause]]:
@@ -158,7 +158,8 @@ def spoken_sound(clause: Clause, voice: Voice, path: Path) -> Floats:
     speak(clause.text, clause.language, voice, path)
     with wave.open(str(path)) as file:
         rate, samples = file.getframerate(), np.frombuffer(file.readframes(file.getnframes()), np.int16)
-    return np.clip(resample_poly(samples.astype(np.float32) / 32_768.0, SAMPLE_RATE, rate), -1.0, 1.0).astype(np.float32)
+    resampled: Floats = resample_poly(samples.astype(np.float32) / 32_768.0, SAMPLE_RATE, rate).astype(np.float32)
+    return np.clip(resampled, -1.0, 1.0)
 
 
 def spoken_banks(clause: Clause, voice: Voice, path: Path) -> Floats:

@@ -11,7 +11,7 @@ import models.bundle
 import models.bundle_build
 from models.bundle import Bundle, Identity, SpacePart, bundle_version, faults_of, load_learned
 from models.bundle_build import build_bundle
-from models.bundle_manifest import Part, TranscriberCard, derived_version, entry_of, read_manifest
+from models.bundle_manifest import Part, derived_version, entry_of, read_manifest
 from schemas.errors import BadSetting, BundleMismatch
 from schemas.settings import Settings
 from tests.models.hashing_space import HashingSpace, write_space
@@ -243,23 +243,3 @@ def test_what_disagrees_with_the_tagger_is_named(
     loaded = load_learned(chosen)
     with pytest.raises(BundleMismatch, match=refused):
         loaded.tagger  # noqa: B018
-
-
-def test_a_transcriber_is_part_of_the_bundle_and_must_be_the_one_it_was_built_with(
-    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cards = {"one": TranscriberCard("sense_voice", "1"), "other": TranscriberCard("sense_voice", "2")}
-    for module in (models.bundle, models.bundle_build):
-        monkeypatch.setattr(module, "transcriber_card", lambda settings: cards.get(settings.transcriber_model))
-    monkeypatch.setattr("models.transcriber.load_transcriber", lambda settings: settings.transcriber_model)
-    deaf, hears = build(data, tmp_path), build(data, tmp_path, transcriber_model="one")
-    assert deaf.name != hears.name == load_learned(made_of(data, transcriber_model="one")).version
-    assert faults_of(hears) == []
-    assert load_learned(settings(hears, transcriber_model="one")).transcriber == "one"
-    assert load_learned(settings(deaf)).transcriber is None
-    with pytest.raises(BundleMismatch, match=r"transcriber: version: the bundle was built with sense_voice 1, .* names 2"):
-        load_learned(settings(hears, transcriber_model="other")).transcriber  # noqa: B018
-    with pytest.raises(BundleMismatch, match=r"names none"):
-        load_learned(settings(hears)).transcriber  # noqa: B018
-    with pytest.raises(BundleMismatch, match=r"transcriber: the bundle has none, TAGSTREAM_TRANSCRIBER_MODEL names 1"):
-        load_learned(settings(deaf, transcriber_model="one")).transcriber  # noqa: B018
