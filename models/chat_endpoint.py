@@ -117,6 +117,10 @@ class ChatEndpoint:
         """
         return self._run(self._complete(messages, schema, max_tokens))
 
+    def say(self, text: str) -> str:
+        """The answer to one message in free text, as ``models.transcriber.correction.Complete``; raises as ``complete``."""
+        return self.complete([{"role": "user", "content": text}], max_tokens=64 + 2 * len(text)).text
+
     def probe(self) -> bool:
         """Whether the endpoint answers: by the last call, else by asking for one token, if the circuit lets that through."""
         if not self.answers:

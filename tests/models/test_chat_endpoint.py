@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from models.chat_endpoint import ChatEndpoint, EndpointRefuses, EndpointSpec
+from models.transcriber.correction import correct
 from schemas.errors import Transient
 from tests.models.chat_server import ChatServer, chat_server
 
@@ -101,6 +102,16 @@ def test_while_the_circuit_is_open_nobody_asks_and_a_probe_closes_it(server):
         assert asking.endpoint.probe() and server.asked[-1]["max_tokens"] == 1
         assert asking.endpoint.probe() and len(server.asked) == 5, "it is known to answer"
         assert asking.endpoint.complete(ASK).text == "fine"
+
+
+def test_a_transcript_is_put_right_through_it_where_the_guard_allows(server):
+    answers = iter(["a wide toe box", "a wide toe box, now 20 % off"])
+    server.answer = lambda body: next(answers)
+    with Asking(server) as asking:
+        assert correct("a wide tow box", ["Glide"], asking.endpoint.say).text == "a wide toe box"
+        refused = correct("a wide tow box", [], asking.endpoint.say)
+    assert refused.text == "a wide tow box" and refused.refused
+    assert "response_format" not in server.asked[0] and "a wide tow box" in server.asked[0]["messages"][0]["content"]
 
 
 def test_what_never_answered_yet_is_probed(server):
