@@ -94,6 +94,7 @@ def test_voices_of_files_are_heard_where_the_settings_allow_it(tmp_path, monkeyp
     heard = Learned(lambda: made, encoder, "b", {}, {}, open_transcriber=Listener)
     monkeypatch.setattr(tag_file, "_open", lambda settings, bundle: heard)
     monkeypatch.setenv("TAGSTREAM_MEDIA_ROOTS", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "voice.wav").write_bytes(wav())
     spoken = LIVE | {"audios": [f"file://{tmp_path}/voice.wav", "file:///etc/passwd"], "images": ["file:///etc/hosts"]}
     (line,) = (json.loads(line) for line in run(spoken).stdout.splitlines())
