@@ -111,7 +111,7 @@ def _notes(count: int) -> tuple[list[NoteEvent], list[NoteMedia]]:
                 category="dressing",
                 title="亚麻衬衫和阔腿裤",
                 body=body,
-            )  # fmt: skip
+            )
         )
         pixels = rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
         media.append(NoteMedia([SeenImage(pixels, "image", 0)]))
@@ -124,7 +124,7 @@ def _tagger(model: VlmModel, size: int, new_tokens: int) -> VlmTagger:
     tagger = VlmTagger(model, load_handbook(), 10, bounds, guards=Guards())
     endless = answer_schema(load_handbook(), "dressing", 100) | {"minItems": 90}
     endless["items"]["properties"]["text"]["minLength"] = 8
-    tagger._prompts.schema = lambda _: endless  # type: ignore[method-assign]
+    tagger._prompts.schema = lambda category: endless  # type: ignore[method-assign]  # noqa: ARG005
     return tagger
 
 

@@ -16,7 +16,7 @@ COMMANDS = {
 def demo_models() -> None:
     """Trains the demo's models from scratch on the simulated community. They know nothing else.
 
-    Example: tagstream offline demo-models vlm-data --out runs/vlm-data && tagstream offline demo-models vlm --data runs/vlm-data --out runs/vlm
+    Example: tagstream offline demo-models vlm-data --out runs/data && tagstream offline demo-models vlm --data runs/data --out runs/vlm
     """
 
 

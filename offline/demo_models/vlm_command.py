@@ -42,6 +42,7 @@ def vlm_data_command(*, out: Path, pictures: Path | None, notes: int, drawn: int
 @click.option("--minutes", type=click.FloatRange(min=0), default=0, show_default=True, help="Bound on the training; 0 = none.")
 @click.option("--batch", type=click.IntRange(min=1), default=128, show_default=True, help="Notes a step.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=1.5e-3, show_default=True, help="Highest learning rate.")
+@click.option("--held-out", type=click.IntRange(min=0), default=0, show_default=True, help="Notes judged at the end; 0 = all.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in OUT.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def vlm_command(
@@ -54,6 +55,7 @@ def vlm_command(
     minutes: float,
     batch: int,
     rate: float,
+    held_out: int,
     resume: bool,
     as_json: bool,
 ) -> None:
@@ -67,12 +69,11 @@ def vlm_command(
 
     if not steps and not minutes:
         raise click.UsageError("--steps 0 needs --minutes")
-    training = Training(steps=steps, minutes=minutes, batch=batch, rate=rate, seed=seed, device=device)
+    training = Training(steps=steps, minutes=minutes, batch=batch, rate=rate, seed=seed, device=device, held_out=held_out)
     figures = train(data, out, training, lambda line: click.echo(line, err=True), resume=resume)
-    held_out = figures["held_out"]
-    click.echo(
-        json.dumps(figures) if as_json else f"F1 {held_out['f1']} on {held_out['notes']} held-out notes; {out}/model", err=not as_json
-    )
+    found = figures["held_out"]
+    summary = f"F1 {found['f1']} on {found['notes']} held-out notes; {out}/model"
+    click.echo(json.dumps(figures) if as_json else summary, err=not as_json)
 
 
 def _number(text: str) -> int:
