@@ -50,7 +50,8 @@ def build_bundle(
     A build that was killed goes on with the files that it had copied; the same parts built again change nothing.
 
     Args:
-        settings: tag encoder, ``tagger_max_tags``, ``transcriber_model``, and ``data``, under which the bundle goes by default (``bundles/VERSION``).
+        settings: tag encoder, ``tagger_max_tags``, ``transcriber_model``, and ``data``, under which the bundle goes by
+            default (``bundles/VERSION``).
         spaces: directories of learned spaces, each with a ``space.json``.
         merge: a JSON file ``{"weights": {channel: weight}}``.
         out: the directory to make instead.
