@@ -23,7 +23,7 @@ from offline.speech.training import FIGURES, RESUME, TrainSpec, train
 from schemas.errors import BadSetting
 from tests.models.transcriber.voice import SIZES
 
-SPEC = RenderSpec(voices=2, renders=1, tests=3, phrases=4)
+SPEC = RenderSpec(voices=2, renders=1, tests=3, phrases=4, whole=2)
 TINY = TrainSpec(steps=6, batch=3, sizes=SIZES)
 
 
@@ -66,7 +66,7 @@ def test_every_sentence_of_a_note_is_made_of_known_clauses(language):
 
 
 def test_every_phrase_is_dealt_as_often_as_asked(tmp_path):
-    spec = RenderSpec(voices=5, renders=3, tests=2, phrases=7)
+    spec = RenderSpec(voices=5, renders=3, tests=2, phrases=7, whole=3)
     jobs = plan(tmp_path, spec)
     assert [job.path.name for job in jobs][:4] == ["test-en.npz", "test-zh.npz", "en-000.npz", "zh-000.npz"]
     for language in LANGUAGES:
@@ -74,6 +74,9 @@ def test_every_phrase_is_dealt_as_often_as_asked(tmp_path):
         for value in values(language)[:7]:
             told = {text.format(v=value) for text in frames(language)["say"]}
             assert sum(clause.kind == "say" and clause.text in told for clause in said) == 3
+        tests = {clause.text for job in jobs if job.path.name == f"test-{language}.npz" for clause, _ in job.said}
+        notes = [clause.text for clause in said if clause.kind == "whole"]
+        assert len(set(notes)) == 15 and len(tests) == 2 and not tests & set(notes)
         for job in jobs:
             assert len({voice for _, voice in job.said}) == 1 or job.path.name.startswith("test")
 
@@ -169,9 +172,9 @@ def test_error_rates():
 
 @pytest.mark.skipif(espeak() is None, reason=REMEDY)
 def test_what_was_rendered_is_kept_and_of_one_spec(tmp_path):
-    spec, told = RenderSpec(voices=1, renders=1, tests=1, phrases=1), []
+    spec, told = RenderSpec(voices=1, renders=1, tests=1, phrases=1, whole=1), []
     render(tmp_path, spec, 1, told.append)
-    assert len(told) == 4 and sizes(list(files_of(tmp_path, "zh-*.npz")))[0] == 1 + 2 * 6
+    assert len(told) == 4 and sizes(list(files_of(tmp_path, "zh-*.npz")))[0] == 1 + 2 * 6 + 1
     (tmp_path / "zh-000.npz").unlink()
     render(tmp_path, spec, 1, told.append)
     assert told[4:] == ["1 of 1: zh-000.npz"]
