@@ -1,5 +1,5 @@
-"""SenseVoice through onnxruntime against funasr's torch, on one CPU thread: features, network and decoding, without finding voices, which both
-sides share.
+"""SenseVoice through onnxruntime against funasr's torch, on one CPU thread: features, network and decoding, without finding voices, which
+both sides share.
 
 Weights are random, since they do not change the speed: the demo's shape, and the layers of SenseVoiceSmall with the demo's pieces (its own
 are 25,055). Both sides take the same stretches in the same batches, in turn; quantised networks take one at a time.

@@ -228,8 +228,8 @@ class Bundle:
         if asked is not None and (part is None or part.version != asked):
             held = f"holds version {part.version}" if part else "has none"
             raise BundleMismatch(
-                f"bundle {self.directory}: {TRANSCRIBER}: {held}, the setting transcriber_model names {settings.transcriber_model} (version "
-                f"{asked}); leave the setting empty, or build the bundle with it"
+                f"bundle {self.directory}: {TRANSCRIBER}: {held}, the setting transcriber_model names {settings.transcriber_model} "
+                f"(version {asked}); leave the setting empty, or build the bundle with it"
             )
         if part is None:
             return None

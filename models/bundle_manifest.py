@@ -33,7 +33,8 @@ class FileEntry(Struct, frozen=True):
 
 
 class Part(Struct, frozen=True, omit_defaults=True):
-    """One part. ``version``: its own; ``name``: which implementation, of a tagger or transcriber; ``files``: by path within the bundle, with /."""
+    """One part. ``version``: its own; ``name``: which implementation, of a tagger or transcriber; ``files``: by path
+    within the bundle, with /."""
 
     version: str
     files: dict[str, FileEntry]

@@ -51,11 +51,20 @@ def open_funasr(files: SpeechFiles, device: str = "cpu", threads: int = 1) -> An
     import logging
 
     level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)
     import_funasr()
     with contextlib.redirect_stdout(sys.stderr):
         from funasr import AutoModel
 
-        model = AutoModel(model=str(files.directory), device=device, ncpu=threads, disable_update=True, disable_pbar=True, disable_log=True, log_level="ERROR")
+        model = AutoModel(
+            model=str(files.directory),
+            device=device,
+            ncpu=threads,
+            disable_update=True,
+            disable_pbar=True,
+            disable_log=True,
+            log_level="ERROR",
+        )
     logging.getLogger().setLevel(level)
     model.kwargs["frontend"].dither = 0.0
     return model
@@ -65,7 +74,7 @@ def import_funasr() -> None:
     """funasr with what SenseVoice needs of it: its walk over all its modules finds none."""
     if "funasr" not in sys.modules:
         walk = pkgutil.walk_packages
-        pkgutil.walk_packages = lambda path=None, prefix="", onerror=None: iter(())
+        pkgutil.walk_packages = lambda *_: iter(())
         try:
             importlib.import_module("funasr")
         finally:

@@ -17,9 +17,11 @@ from offline.speech.said import Kind, written
 TOGETHER, STEP = 7, 6
 SHAPES: tuple[tuple[Kind, ...], ...] = (
     ("say",), ("say",), ("open", "say", "close"), ("open", "say", "close"), ("open", "say", "say", "close"),
-    ("open", "say"), ("say", "close"), ("say", "say"), ("open",), ("close",),
+    ("open", "say"), ("say", "close"), ("say", "say"), ("open",), ("close",), ("whole",), ("whole",), ("whole",), ("whole",),
 )  # fmt: skip
 NOBODY = 0.02
+SILENT = 44.0
+RUN_ON = 0.7
 STYLES = ("withitn", "woitn")
 MOST_CMVN_FRAMES = 400_000
 
@@ -45,7 +47,7 @@ class Corpus:
         self.banks = torch.from_numpy(banks).to(device)
         self.clauses = sum(len(item.clauses) for item in found)
         self._pieces = pieces
-        self._voices: list[tuple[Language, dict[str, list[tuple[int, int, str]]]]] = []
+        self._voices: list[tuple[Language, dict[str, list[tuple[int, int, int, str]]]]] = []
         first = 0
         for item in found:
             self._voices.append((item.clauses[0].language, _by_kind(item, first)))
@@ -63,9 +65,11 @@ class Corpus:
                 rows.append(np.full((int(draw.integers(4, 30)), TOGETHER), -1))
                 targets.append(tags(self._pieces, None, style))
                 continue
-            source = np.concatenate([np.arange(start, end) for start, end, _ in told])
+            run_on = draw.random() < RUN_ON
+            spans = [(start, loud if run_on and place + 1 < len(told) else end) for place, (start, loud, end, _) in enumerate(told)]
+            source = np.concatenate([np.arange(start, end) for start, end in spans])
             rows.append(_rows(source, draw.uniform(0.88, 1.14)))
-            text = written("".join(f"{text} " for _, _, text in told), language)
+            text = written("".join(f"{text} " for *_, text in told), language)
             targets.append(tags(self._pieces, language, style) + self._pieces.encode(text))
         return _pad(rows, targets)
 
@@ -101,10 +105,16 @@ def heard(data: Path, language: Language, cmvn: NDArray[np.float32]) -> Heard:
     return Heard(language, features, [written(clause.text, language) for clause in item.clauses])
 
 
-def _by_kind(item: Spoken, first: int) -> dict[str, list[tuple[int, int, str]]]:
-    found: dict[str, list[tuple[int, int, str]]] = {}
+def _by_kind(item: Spoken, first: int) -> dict[str, list[tuple[int, int, int, str]]]:
+    """First row, the one after the last that is loud, the one after the last, and the text. espeak-ng ends a Chinese clause with silence
+    when it stands alone, and runs on to the next one otherwise."""
+    loud = item.banks.mean(axis=1) > SILENT
+    found: dict[str, list[tuple[int, int, int, str]]] = {}
     for at, clause in enumerate(item.clauses):
-        found.setdefault(clause.kind, []).append((first + int(item.starts[at]), first + int(item.starts[at + 1]), clause.text))
+        start, end = int(item.starts[at]), int(item.starts[at + 1])
+        heard_at = np.flatnonzero(loud[start:end])
+        last = start + int(heard_at[-1]) + 2 if len(heard_at) else end
+        found.setdefault(clause.kind, []).append((first + start, first + min(last, end), first + end, clause.text))
     return found
 
 

@@ -18,17 +18,18 @@ SPOKEN = RenderSpec(voices=96, renders=16, tests=200)
 @click.option("--voices", type=click.IntRange(min=1), default=SPOKEN.voices, show_default=True, help="That train, of each language.")
 @click.option("--renders", type=click.IntRange(min=1), default=SPOKEN.renders, show_default=True, help="How often each phrase is said.")
 @click.option("--tests", type=click.IntRange(min=1), default=SPOKEN.tests, show_default=True, help="Test sentences of each language.")
+@click.option("--whole", type=click.IntRange(min=1), default=SPOKEN.whole, show_default=True, help="Notes that each says as a whole.")
 @click.option("--phrases", type=click.IntRange(min=0), default=0, show_default=True, help="Phrases that are said; 0 = all.")
 @click.option("--seed", type=int, default=SPOKEN.seed, show_default=True, help="Of who says what.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; by default one a core.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def speech_data(
-    *, out: Path, voices: int, renders: int, tests: int, phrases: int, seed: int, workers: int | None, as_json: bool
+    *, out: Path, voices: int, renders: int, tests: int, whole: int, phrases: int, seed: int, workers: int | None, as_json: bool
 ) -> None:  # fmt: skip
     """Render what the simulated community says, by espeak-ng, as features. Killed, it goes on where it was."""
     from offline.speech.render import files_of, render, sizes
 
-    spec = RenderSpec(seed=seed, voices=voices, renders=renders, tests=tests, phrases=phrases)
+    spec = RenderSpec(seed=seed, voices=voices, renders=renders, tests=tests, whole=whole, phrases=phrases)
     render(out, spec, workers or os.cpu_count() or 1, tell)
     clauses, seconds = sizes(list(files_of(out, "[ze][hn]-*.npz")))
     if as_json:

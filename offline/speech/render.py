@@ -37,13 +37,15 @@ Bytes = NDArray[np.uint8]
 
 class RenderSpec(Struct, frozen=True, kw_only=True):
     """How much is rendered: ``voices`` of each language; each phrase ``renders`` times, by different voices; ``tests`` sentences of each
-    language by voices that do not train. ``phrases`` 0: all of them."""
+    language by voices that do not train; ``whole`` notes are spoken as a whole by each voice that trains. ``phrases`` 0:
+    all of them."""
 
     seed: int = 7
     voices: int = 24
     renders: int = 3
     tests: int = 100
     phrases: int = 0
+    whole: int = 16
 
 
 class Job(NamedTuple):
@@ -107,6 +109,10 @@ def _deal(language: Language, spec: RenderSpec) -> list[list[Clause]]:
             dealt[(place + turn) % spec.voices].append(clause)
     for said in dealt:
         said += [Clause(language, kind, text) for kind in ("open", "close") for text in around[kind] for _ in range(FRAME_RENDERS)]
+    tests = set(sentences(language, spec.seed + 1, spec.tests))
+    notes = [text for text in sentences(language, spec.seed + 2, spec.voices * spec.whole + spec.tests) if text not in tests]
+    for number, said in enumerate(dealt):
+        said += [Clause(language, "whole", text) for text in notes[number * spec.whole : (number + 1) * spec.whole]]
     return dealt
 
 

@@ -8,13 +8,12 @@ from offline.simulate.catalogue import Language, load_catalogue
 from offline.simulate.compose import phrases
 from offline.simulate.notes import Community, speakable
 
-Kind = Literal["open", "say", "close"]
-KINDS: tuple[Kind, ...] = ("open", "say", "close")
+Kind = Literal["open", "say", "close", "whole"]
 _HALT = re.compile(r"[，。、！？：；,.!?:;\"“”…]+")
 
 
 class Clause(NamedTuple):
-    """One sentence of a note's speech. ``text``: with punctuation, as it is given to the speaker."""
+    """One sentence of a note's speech, or all of it (``whole``). ``text``: with punctuation, as it is given to the speaker."""
 
     language: Language
     kind: Kind

@@ -59,7 +59,7 @@ def test_without_one_there_is_none(root):
 
 def test_another_one_in_the_settings_is_refused(root, built):
     assert find_transcriber(Settings(bundle=str(built), transcriber_model=str(root / "speech"))) is not None
-    with pytest.raises(BundleMismatch, match="transcriber: holds version .* leave the setting empty"):
+    with pytest.raises(BundleMismatch, match=r"transcriber: holds version .* leave the setting empty"):
         find_transcriber(Settings(bundle=str(built), transcriber_model=str(root / "other")))
 
 
@@ -72,7 +72,9 @@ def test_a_file_that_changed_is_refused_by_name(bundle, file):
     assert any(fault.where == f"transcriber/{file}" for fault in faults_of(bundle))
 
 
-@pytest.mark.parametrize(("field", "value", "said"), [("name", "whisper", "no transcriber 'whisper'"), ("version", "0" * 12, "version: loaded")])
+@pytest.mark.parametrize(
+    ("field", "value", "said"), [("name", "whisper", "no transcriber 'whisper'"), ("version", "0" * 12, "version: loaded")]
+)
 def test_a_manifest_that_says_otherwise_is_refused(bundle, field, value, said):
     held = json.loads((bundle / "manifest.json").read_text())
     held["parts"]["transcriber"][field] = value

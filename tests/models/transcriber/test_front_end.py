@@ -74,7 +74,7 @@ def test_cmvn_is_written_as_funasr_reads_it(tmp_path):
 @pytest.mark.parametrize("text", ["", "<AddShift> 560 560\n<LearnRateCoef> 0 [ 1 2 x ]\n", "\x00\xff", "<Rescale>"])
 def test_a_broken_cmvn_is_named(tmp_path, text):
     (tmp_path / "am.mvn").write_text(text)
-    with pytest.raises(BadSetting, match="am.mvn"):
+    with pytest.raises(BadSetting, match=r"am\.mvn"):
         read_cmvn(tmp_path / "am.mvn")
 
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -148,6 +150,18 @@ def test_tags_come_with_the_utterance(sounds):
     hearing = SenseVoiceTranscriber(Scripted(lambda count: ["<|zh|><|HAPPY|><|Speech|><|BGM|><|withitn|>大家好。"] * count), SileroVoices())
     [one] = hearing.transcribe(sounds[3:])[0]
     assert one == Utterance("大家好。", one.start_ms, one.end_ms, "zh", "HAPPY", ["Speech", "BGM"])
+
+
+def test_an_exported_model_needs_no_torch(root):
+    code = (
+        "import sys; from pathlib import Path; from models.sound import open_sound; from models.transcriber import load_transcriber\n"
+        "from schemas.settings import Settings\n"
+        f"hearing = load_transcriber(Settings(transcriber_model={str(root / 'onnx')!r}))\n"
+        f"print(hearing.transcribe([open_sound(Path({str(VOICE)!r})).samples]))\n"
+        "assert not {'torch', 'torchaudio', 'funasr', 'silero_vad'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "Utterance" in done.stdout, done.stderr
 
 
 def test_pieces_are_decoded_greedily(root):
