@@ -69,7 +69,9 @@ def _vlm(settings: Settings, handbook: Handbook, encoder: TagEncoder) -> Tagger:
     )
     known = KnownTags(handbook, encoder, settings.tagger_known_tags) if settings.tagger_known_tags else None
     guards = build_guards(settings, handbook, encoder)
-    return VlmTagger(model, handbook, settings.tagger_max_tags, bounds, guards=guards, known=known)
+    tagger = VlmTagger(model, handbook, settings.tagger_max_tags, bounds, guards=guards, known=known)
+    tagger.version = f"{tagger.version}-{_options(settings)}"
+    return tagger
 
 
 def _endpoint(settings: Settings, handbook: Handbook, encoder: TagEncoder, plain: "HandbookTagger") -> Tagger:
@@ -83,10 +85,14 @@ def _endpoint(settings: Settings, handbook: Handbook, encoder: TagEncoder, plain
     prompts = Prompts(handbook, settings.endpoint_prompt, settings.tagger_max_tags)
     known = KnownTags(handbook, encoder, settings.tagger_known_tags) if settings.tagger_known_tags else None
     guards = build_guards(settings, handbook, encoder)
-    stand = (settings.guard_evidence, settings.guard_contradictions, settings.guard_aliases)
-    options = f"{settings.tagger_known_tags}.{''.join(str(int(one)) for one in stand)}.{settings.guard_alias_similarity:g}"
     side = settings.endpoint_image_side
-    return EndpointTagger(ChatEndpoint(spec), prompts, plain, side, guards=guards, known=known, options=options)
+    return EndpointTagger(ChatEndpoint(spec), prompts, plain, side, guards=guards, known=known, options=_options(settings))
+
+
+def _options(settings: Settings) -> str:
+    """How many known tags are offered and which guards stand, for a version."""
+    stand = (settings.guard_evidence, settings.guard_contradictions, settings.guard_aliases)
+    return f"{settings.tagger_known_tags}.{''.join(str(int(one)) for one in stand)}.{settings.guard_alias_similarity:g}"
 
 
 def card_of(tagger: Tagger, max_tags: int) -> TaggerCard:

@@ -75,10 +75,13 @@ class Transcriber(Protocol):
 
 
 class Tagger(Protocol):
-    """Turns notes into ranked tags. ``name`` says which implementation; ``version`` changes with anything that changes tags."""
+    """Turns notes into ranked tags. ``name`` says which implementation; ``version`` changes with anything that changes tags. It ``sees``
+    images and frames, it ``hears`` speech: media that it can make nothing of are not opened for it."""
 
     name: str
     version: str
+    sees: bool
+    hears: bool
 
     def tag(self, notes: Sequence[NoteEvent], media: Sequence[NoteMedia] | None = None) -> list[NoteTags]:
         """One answer per note, in order; the same note gives the same tags whatever else is in the batch. Deleted notes get no tags.

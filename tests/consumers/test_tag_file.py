@@ -102,6 +102,6 @@ def test_voices_of_files_are_heard_where_the_settings_allow_it(tmp_path, monkeyp
     assert tag["evidence"][0]["source"] == "audio" and 61_000 <= tag["evidence"][0]["position"] <= 63_000
     assert [lack.split(" (")[0] for lack in line["degraded"]] == ["audio: refused, outside_roots"], "it sees no images, so it lacks none"
     shown = run(spoken, options=()).stdout
-    assert "audio at 1:01" in shown and "without audio: refused, outside_roots" in shown
+    assert "audio at 1:02" in shown and "without audio: refused, outside_roots" in shown
     (deaf,) = (json.loads(line) for line in run(LIVE).stdout.splitlines())
     assert "gum sole" not in [tag["text"] for tag in deaf["tags"]] and deaf["degraded"] == []

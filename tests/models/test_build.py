@@ -59,4 +59,6 @@ def test_a_bundle_refers_to_the_weights_that_its_tagger_must_have(weights: Path,
     (other / "generation_config.json").write_text(config.replace("{", '{"note": 1,', 1))
     with pytest.raises(BundleMismatch, match=r"tagger: model: the bundle was built with sha256-\w+, here it is sha256-"):
         load_learned(replace(chosen, vlm_model=str(other))).tagger  # noqa: B018
+    with pytest.raises(BundleMismatch, match="tagger: version: loaded"):
+        load_learned(replace(chosen, guard_evidence=False)).tagger  # noqa: B018
     load_learned(replace(chosen, vlm_model="", tag_notes_batch=1))  # a job that does not tag asks for no weights
