@@ -26,6 +26,7 @@ BENCHMARKS = (
     "recall_latency",
     "tower_training",
     "frames",
+    "transcriber",
 )
 SPACED = ("publish_to_recallable", "index_upserts")
 """Those that write vectors of every space of a bundle."""

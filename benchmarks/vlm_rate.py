@@ -124,7 +124,7 @@ def _tagger(model: VlmModel, size: int, new_tokens: int) -> VlmTagger:
     tagger = VlmTagger(model, load_handbook(), 10, bounds, guards=Guards())
     endless = answer_schema(load_handbook(), "dressing", 100) | {"minItems": 90}
     endless["items"]["properties"]["text"]["minLength"] = 8
-    tagger._prompts.schema = lambda _: endless  # type: ignore[method-assign]
+    tagger._prompts.schema = lambda category: endless  # type: ignore[method-assign]  # noqa: ARG005
     return tagger
 
 

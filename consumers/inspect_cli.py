@@ -94,6 +94,8 @@ def show(found: "Inspected", user: str | None, recalled: bool) -> None:
         )
     if found.tags:
         out.print(table)
+    for lack in found.degraded:
+        out.print(Text.assemble(("tagged without ", "yellow"), shown(lack)))
     for why in found.why_not:
         out.print(Text.assemble(("not recalled: ", "red"), (why.reason.replace("_", " "), "bold"), f": {shown(why.detail)}"))
     if recalled and user is not None:

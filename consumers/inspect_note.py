@@ -21,6 +21,7 @@ from schemas.errors import InvalidEvent
 from schemas.events import NoteEvent, NoteTagged
 from schemas.records import Message
 from schemas.topics import NOTE_EVENTS, NOTE_TAGGED, Topic
+from schemas.writes import DEGRADED
 from streams.dead_letters import DeadLetter, read_dead_letter
 
 K_LARGE = 4000
@@ -44,6 +45,7 @@ def from_topics(note_id: str, find: Find) -> Inspected:
     events = _decoded(find(NOTE_EVENTS), NoteEvent, note_id)
     tagged = _decoded(find(NOTE_TAGGED), NoteTagged, note_id)
     letters = [letter for topic in (NOTE_EVENTS, NOTE_TAGGED) for letter in _letters(find(topic.dead_letter_topic), note_id)]
+    letters = [one for one in letters if one.failure.reason != DEGRADED]  # such a note was tagged all the same
     letter = max(letters, key=lambda one: one.timestamp, default=None)
     newest = max((at for at, _ in [*events, *tagged]), default=-1)
     if letter is not None and letter.timestamp >= newest:
@@ -68,6 +70,8 @@ def _tagged(event: NoteTagged) -> Inspected:
         category=event.category,
         tags=event.tags,
         bundle=event.bundle,
+        tagger=event.tagger,
+        degraded=event.degraded,
         stages=event.stages,
         why_not=[DELETED if event.deleted else waiting],
     )

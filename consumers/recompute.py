@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from consumers.media.senses import Senses
 from models.bundle import Learned
 from models.pooling import note_vector
 from recall.stores import Vector
@@ -45,12 +46,19 @@ def events_in(messages: Sequence[Message], kind: type[E]) -> list[E]:
 
 
 def expected_notes(events: Iterable[NoteEvent], made: Learned) -> dict[str, Expected]:
-    """By note, from its newest event (a deletion wins a tie)."""
+    """By note, from its newest event (a deletion wins a tie). Notes are left out whose tags depend on media, which may be others or gone
+    by now, and all that an endpoint tagged, which promises nobody the same answer twice."""
+    from models.endpoint_tagger import EndpointTagger
+
+    if made.tagger.name == EndpointTagger.name:
+        return {}
+    senses = Senses(sees=made.tagger.sees, hears=made.tagger.hears and made.transcriber is not None)
     newest: dict[str, NoteEvent] = {}
     for event in events:
         held = newest.get(event.note_id)
         if held is None or _order(event) >= _order(held):
             newest[event.note_id] = event
+    newest = {note_id: event for note_id, event in newest.items() if not senses.wants(event)}
     answers = made.tagger.tag(list(newest.values()))
     return {
         note_id: Expected(event.occurred_at, event.type == "note.deleted", answer.tags, _vectors(answer.tags, made))

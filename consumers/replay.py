@@ -87,7 +87,7 @@ Say = Callable[[Progress], None]
 
 
 def target_of(settings: Settings, into: str) -> Settings:
-    """The settings of a bundle's own jobs.
+    """The settings of a bundle's own jobs; a shared endpoint is asked with the priority of a replay, so that live notes go first there too.
 
     Args:
         into: its directory, or its version if it is under ``DATA/bundles``.
@@ -104,7 +104,7 @@ def target_of(settings: Settings, into: str) -> Settings:
             f"--into: no bundle {into!r} here; give the directory that `tagstream bundle build` printed, or a version under DATA"
         )
     Bundle(path).check()
-    return replace(settings, bundle=str(path))
+    return replace(settings, bundle=str(path), endpoint_priority=settings.endpoint_replay_priority)
 
 
 def replay(target: Settings, asked: Asked, stop: Stop, say: Say) -> Replayed:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from models.build import TAGGERS, build_tagger
+from models.build import TAGGERS
 from models.phrases import PRODUCT_SPAN
 from models.roles import NoteTags, Tagger
 from schemas.codec import decoder
@@ -21,8 +22,12 @@ from streams.publishing import Line, Rejected, read_lines
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from consumers.media.opener import MediaOpener
+    from models.bundle import Learned
+
 BATCH = 32
 AROUND = 24
+MEDIA = ("image", "video", "audio")
 
 
 class TaggedLine(msgspec.Struct, frozen=True):
@@ -36,53 +41,45 @@ class TaggedLine(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
-@click.option("--tagger", "name", type=click.Choice(TAGGERS), default="handbook", show_default=True, help="Which tagger.")
+@click.option("--tagger", "name", type=click.Choice(TAGGERS), help="Which tagger; default: that of the settings.")
 @click.option("--bundle", help="Refuse to run when tagger and encoder here do not make this bundle.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout, one per note event.")
-def tag(file: str, name: str, bundle: str | None, as_json: bool) -> None:
-    """Tags the note events of a file of JSON lines; '-' reads standard input. Needs no server.
+def tag(file: str, name: str | None, bundle: str | None, as_json: bool) -> None:
+    """Tags the note events of a file of JSON lines; '-' reads standard input. Needs no server but the endpoint of that tagger.
 
-    One answer per event, in order; a deleted note gets no tags. Lines that are no valid events are named on stderr and left out.
+    Images, videos and voices are opened where the tagger makes use of them and the media settings allow it. One answer per event, in order;
+    a deleted note gets no tags. Lines that are no valid events are named on stderr and left out.
 
     Example: tagstream tag notes.jsonl --json
     """
-    tagger = _open_tagger(name, bundle)
+    from consumers.media.opener import opener_for
+
+    settings = load(tagger=name)
+    made = _open(settings, bundle)
     rejected: list[Rejected] = []
-    for note, answer in _answers(tagger, _opened(file), rejected):
-        if as_json:
-            click.echo(msgspec.json.encode(TaggedLine(note.note_id, answer.category, answer.tags, answer.degraded)))
-        else:
-            _show(note, answer)
+    with ExitStack() as stack:
+        opener = opener_for(made, settings)
+        if opener is not None:
+            stack.callback(opener.close)
+        for note, answer in _answers(made.tagger, opener, _opened(file), rejected):
+            if as_json:
+                click.echo(msgspec.json.encode(TaggedLine(note.note_id, answer.category, answer.tags, answer.degraded)))
+            else:
+                _show(note, answer)
     for line in rejected:
         click.echo(f"line {line.line}: {line.field}: {line.reason}", err=True)
     if rejected:
         sys.exit(1)
 
 
-def _open_tagger(name: str, bundle: str | None) -> Tagger:
-    from models.bundle import bundle_version
-    from models.encoder import load_tag_encoder
+def _open(settings: Settings, wanted: str | None) -> "Learned":
+    from models.bundle import load_learned
 
-    settings = load()
-    if settings.bundle:
-        return _from_bundle(settings, bundle)
-    encoder = load_tag_encoder(settings)
-    tagger = build_tagger(settings, encoder, name)
-    here = bundle_version(tagger, encoder)
-    if bundle not in (None, here):
-        raise BundleMismatch(
-            f"the {name} tagger and the tag encoder here make bundle {here}, not {bundle}; leave --bundle out or install that bundle"
-        )
-    return tagger
-
-
-def _from_bundle(settings: Settings, wanted: str | None) -> Tagger:
-    from models.bundle import Bundle
-
-    found = Bundle(Path(settings.bundle))
-    if wanted not in (None, found.version):
-        raise BundleMismatch(f"TAGSTREAM_BUNDLE holds bundle {found.version}, not {wanted}; leave --bundle out or set that one's directory")
-    return found.tagger(found.encoder(settings))
+    made = load_learned(settings)
+    if wanted not in (None, made.version):
+        here = f"TAGSTREAM_BUNDLE holds bundle {made.version}" if settings.bundle else f"the settings here make bundle {made.version}"
+        raise BundleMismatch(f"{here}, not {wanted}; leave --bundle out or set TAGSTREAM_BUNDLE to that one's directory")
+    return made
 
 
 def _opened(file: str) -> Iterator[Line]:
@@ -96,10 +93,12 @@ def _opened(file: str) -> Iterator[Line]:
         raise click.BadParameter(f"{file}: {error.strerror}; give a file of JSON lines or '-'", param_hint="FILE") from None
 
 
-def _answers(tagger: Tagger, lines: Iterator[Line], rejected: list[Rejected]) -> Iterator[tuple[NoteEvent, NoteTags]]:
+def _answers(
+    tagger: Tagger, opener: "MediaOpener | None", lines: Iterator[Line], rejected: list[Rejected]
+) -> Iterator[tuple[NoteEvent, NoteTags]]:
     notes = _notes(lines, rejected)
     while batch := list(islice(notes, BATCH)):
-        yield from zip(batch, tagger.tag(batch), strict=True)
+        yield from zip(batch, tagger.tag(batch, None if opener is None else opener.open(batch)), strict=True)
 
 
 def _notes(lines: Iterator[Line], rejected: list[Rejected]) -> Iterator[NoteEvent]:
@@ -125,6 +124,8 @@ def _show(note: NoteEvent, answer: NoteTags) -> None:
         (printable(note.note_id), "bold"), f"  {answer.category or 'no category'}  ", (printable(note.title)[:100], "dim")
     )
     console.print(heading)
+    for lack in answer.degraded:
+        console.print(Text(f"  without {printable(lack)}", style="yellow"))
     table = Table("#", "tag", "dimension", "confidence", "evidence", box=None, header_style="dim", padding=(0, 1))
     for one in answer.tags:
         filled = round(one.confidence * 10)
@@ -142,6 +143,8 @@ def _quote(note: NoteEvent, one: Tag) -> "Text":
 
     if not one.evidence:
         return Text("")
+    if one.evidence[0].source in MEDIA:
+        return Text(_place(one.evidence[0]), style="dim")
     source, position = evidence_text(note, one.evidence[0])
     begin = max(0, position - AROUND)
     quote = Text(f"{one.evidence[0].source}: ", style="dim")
@@ -149,6 +152,13 @@ def _quote(note: NoteEvent, one: Tag) -> "Text":
     quote.append(printable(source[position : position + len(one.text)]), style="bold yellow")
     quote.append(printable(source[position + len(one.text) : position + len(one.text) + AROUND]))
     return quote
+
+
+def _place(evidence: Evidence) -> str:
+    """Where in a medium: the image's number, or the time in sound and video."""
+    if evidence.source == "image":
+        return f"image {evidence.position + 1}"
+    return f"{evidence.source} at {evidence.position // 60_000}:{evidence.position // 1000 % 60:02}"
 
 
 def evidence_text(note: NoteEvent, evidence: Evidence) -> tuple[str, int]:

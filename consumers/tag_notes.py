@@ -1,13 +1,22 @@
-"""``tag-notes``: note events in, tagged notes out. Stateless, so a replay or a second process gives the same answers."""
+"""``tag-notes``: note events in, tagged notes out. Stateless, so a replay or a second process gives the same answers.
+
+A note that had to be tagged without something that may be there later is published as it is, and a copy of its event is kept among the
+dead letters, reason ``degraded``. When that is redriven the note is tagged again. The new answer has a higher ``revision``, so the index
+takes it; where the note was updated or deleted meanwhile, its later event time wins and the upgrade is passed over as stale.
+"""
 
 import hashlib
 import time
 from collections.abc import Callable, Sequence
 
-from models.roles import NoteTags, Tagger
+from models.roles import NoteMedia, NoteTags, Tagger
 from schemas.events import NoteEvent, NoteTagged
 from schemas.records import Received
-from schemas.writes import Publish, Write
+from schemas.writes import KeepForUpgrade, Publish, Write
+from streams.dead_letters import attempts_of
+
+Open = Callable[[Sequence[NoteEvent]], Sequence[NoteMedia]]
+"""Opens the media of each note; never raises for what is in a note."""
 
 
 def now_ms() -> int:
@@ -16,24 +25,39 @@ def now_ms() -> int:
 
 
 class TagNotes:
-    """Decides what ``note-tagged`` carries for each note event, in order; a deletion travels the same way, without tags."""
+    """Decides what ``note-tagged`` carries for each note event, in order; a deletion travels the same way, without tags.
 
-    def __init__(self, tagger: Tagger, bundle: str, topic: str, clock: Callable[[], int] = now_ms) -> None:
+    Args:
+        tagger: of the bundle.
+        bundle: its version.
+        topic: ``note-tagged`` within the namespace.
+        open_media: what the tagger sees and hears; None where it does neither.
+        clock: epoch ms.
+    """
+
+    def __init__(self, tagger: Tagger, bundle: str, topic: str, open_media: Open | None = None, clock: Callable[[], int] = now_ms) -> None:
         self._tagger = tagger
         self._bundle = bundle
         self._topic = topic
+        self._open_media = open_media
         self._clock = clock
 
     def handle(self, batch: Sequence[Received[NoteEvent]]) -> list[Write]:
-        """One ``Publish`` per event.
+        """One ``Publish`` per event, then a ``KeepForUpgrade`` for each that may be tagged better later.
 
         Raises:
             PoisonBatch: when a note makes the tagger fail; the engine finds it by bisection.
         """
         received = self._clock()
-        answers = self._tagger.tag([item.event for item in batch])
+        notes = [item.event for item in batch]
+        answers = self._tagger.tag(notes, None if self._open_media is None else self._open_media(notes))
         tagged = self._clock()
-        return [self._publish(item, answer, received, tagged) for item, answer in zip(batch, answers, strict=True)]
+        writes: list[Write] = []
+        for item, answer in zip(batch, answers, strict=True):
+            writes.append(self._publish(item, answer, received, tagged))
+            if answer.may_recover:
+                writes.append(KeepForUpgrade(item.message, "; ".join(answer.degraded)))
+        return writes
 
     def _publish(self, item: Received[NoteEvent], answer: NoteTags, received: int, tagged: int) -> Publish:
         note = item.event
@@ -50,6 +74,7 @@ class TagNotes:
             language=answer.language or note.language,
             fingerprint=fingerprint(note),
             tagger=self._tagger.name,
+            revision=attempts_of(item.message.headers()) if item.redriven else 0,
             degraded=answer.degraded,
             stages={"published": published if published > 0 else note.published_at, "received": received, "tagged": tagged},
         )

@@ -95,7 +95,7 @@ def _objects(output: str) -> Iterator[tuple[dict[str, Any], int, int]]:
 
 def _category(output: str, found: list[tuple[dict[str, Any], int, int]]) -> Category | None:
     named = [entry.get("category") for entry, _, _ in found] + _CATEGORY.findall(output)
-    return next((name for name in named if isinstance(name, str) and name in CATEGORIES), None)  # type: ignore[return-value]
+    return next((name for name in named if isinstance(name, str) and name in CATEGORIES), None)
 
 
 def _tag(entry: dict[str, Any], output: str, place: tuple[int, int], allowed: set[str]) -> FoundTag | None:

@@ -1,46 +1,66 @@
-"""Builds the tagger that the settings name."""
+"""Builds the tagger that the settings name. Which one is the choice of the setting or of the bundle, and never falls to another one."""
 
-from models.handbook import Handbook, load_handbook
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.bundle_manifest import TaggerCard
+from models.handbook import Handbook
 from models.roles import TagEncoder, Tagger
 from schemas.errors import BadSetting
 from schemas.settings import Settings
 
-TAGGERS = ("handbook", "vlm")
+if TYPE_CHECKING:
+    from models.chat_endpoint import EndpointSpec
+    from models.handbook_tagger import HandbookTagger
+
+TAGGERS = ("handbook", "vlm", "endpoint")
+DEFAULT = "handbook"
 
 
-def build_tagger(settings: Settings, encoder: TagEncoder | None = None, name: str = "handbook") -> Tagger:
+def build_tagger(
+    settings: Settings, encoder: TagEncoder | None = None, name: str | None = None, handbook: Handbook | None = None
+) -> Tagger:
     """The tagger by name.
 
     Args:
-        settings: ``tagger_max_tags``; ``vlm_*`` and ``guard_*`` for the vision-language model; the encoder's where none is given.
+        settings: ``tagger``, ``tagger_max_tags``; ``vlm_*``, ``endpoint_*`` and ``guard_*`` for those with a model; the encoder's where
+            none is given.
         encoder: one that is already loaded.
-        name: one of ``TAGGERS``.
+        name: one of ``TAGGERS``; None: that of the settings.
+        handbook: another one than the shipped one.
 
     Raises:
-        BadSetting: when there is no such tagger, or its encoder or model cannot be loaded.
+        BadSetting: when there is no such tagger, or what it needs is not set or cannot be loaded.
         BundleMismatch: when the model was trained with another prompt or handbook.
     """
+    name = name or settings.tagger or DEFAULT
     if name not in TAGGERS:
         raise BadSetting(f"there is no tagger {name!r}; choose of: {', '.join(TAGGERS)}")
-    handbook = load_handbook()
+    from models.handbook import load_handbook
+    from models.handbook_tagger import HandbookTagger
+
+    handbook = handbook or load_handbook()
     if encoder is None:
         from models.encoder import load_tag_encoder
 
         encoder = load_tag_encoder(settings, handbook.glossary())
     if name == "vlm":
         return _vlm(settings, handbook, encoder)
-    from models.handbook_tagger import HandbookTagger
-
-    return HandbookTagger(handbook, encoder, settings.tagger_max_tags)
+    plain = HandbookTagger(handbook, encoder, settings.tagger_max_tags)
+    return plain if name == plain.name else _endpoint(settings, handbook, encoder, plain)
 
 
 def _vlm(settings: Settings, handbook: Handbook, encoder: TagEncoder) -> Tagger:
+    """The model in this process; torch is imported here."""
     from models.guards import build_guards
     from models.guards.vocabulary import KnownTags
     from models.vlm_model import open_vlm
     from models.vlm_tagger import Bounds, VlmTagger
 
     model = open_vlm(settings.vlm_model, settings.vlm_device, settings.vlm_dtype)
+    if model.card is None and Path(settings.vlm_model).is_dir():
+        model.name = digest_of(Path(settings.vlm_model))
     bounds = Bounds(
         batch=settings.vlm_batch,
         new_tokens=settings.vlm_new_tokens,
@@ -49,4 +69,74 @@ def _vlm(settings: Settings, handbook: Handbook, encoder: TagEncoder) -> Tagger:
     )
     known = KnownTags(handbook, encoder, settings.tagger_known_tags) if settings.tagger_known_tags else None
     guards = build_guards(settings, handbook, encoder)
-    return VlmTagger(model, handbook, settings.tagger_max_tags, bounds, guards=guards, known=known)
+    tagger = VlmTagger(model, handbook, settings.tagger_max_tags, bounds, guards=guards, known=known)
+    tagger.version = f"{tagger.version}-{_options(settings)}"
+    return tagger
+
+
+def _endpoint(settings: Settings, handbook: Handbook, encoder: TagEncoder, plain: "HandbookTagger") -> Tagger:
+    from models.chat_endpoint import ChatEndpoint
+    from models.endpoint_tagger import EndpointTagger
+    from models.guards import build_guards
+    from models.guards.vocabulary import KnownTags
+    from models.prompts import Prompts
+
+    spec = endpoint_spec(settings)
+    prompts = Prompts(handbook, settings.endpoint_prompt, settings.tagger_max_tags)
+    known = KnownTags(handbook, encoder, settings.tagger_known_tags) if settings.tagger_known_tags else None
+    guards = build_guards(settings, handbook, encoder)
+    side = settings.endpoint_image_side
+    return EndpointTagger(ChatEndpoint(spec), prompts, plain, side, guards=guards, known=known, options=_options(settings))
+
+
+def _options(settings: Settings) -> str:
+    """How many known tags are offered and which guards stand, for a version."""
+    stand = (settings.guard_evidence, settings.guard_contradictions, settings.guard_aliases)
+    return f"{settings.tagger_known_tags}.{''.join(str(int(one)) for one in stand)}.{settings.guard_alias_similarity:g}"
+
+
+def card_of(tagger: Tagger, max_tags: int) -> TaggerCard:
+    """What identifies a tagger in a bundle."""
+    from models.endpoint_tagger import EndpointTagger
+    from models.prompts import Prompts
+
+    prompts: Prompts | None = getattr(tagger, "prompts", None)  # of those with a language model
+    if prompts is None:
+        return TaggerCard(tagger.name, max_tags)
+    model = tagger.chat.spec.model if isinstance(tagger, EndpointTagger) else getattr(tagger, "weights", "")
+    return TaggerCard(tagger.name, max_tags, model, prompts.style.name, prompts.version, prompts.handbook.version)
+
+
+def digest_of(directory: Path) -> str:
+    """A hash of the weights in a directory and what they are configured with, whatever the directory's name: ``sha256-`` and 16 digits."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.iterdir() if path.is_file() and path.suffix in (".json", ".safetensors", ".jinja")):
+        with path.open("rb") as file:
+            digest.update(f"\x00{path.name}\x00".encode() + hashlib.file_digest(file, "sha256").digest())
+    return f"sha256-{digest.hexdigest()[:16]}"
+
+
+def endpoint_spec(settings: Settings) -> "EndpointSpec":
+    """The chat endpoint of the settings.
+
+    Raises:
+        BadSetting: they name none.
+    """
+    from models.chat_endpoint import EndpointSpec
+
+    if not settings.endpoint_url.startswith(("http://", "https://")):
+        raise BadSetting("TAGSTREAM_ENDPOINT_URL: give the endpoint's address, such as http://127.0.0.1:8000/v1")
+    if not settings.endpoint_model:
+        raise BadSetting("TAGSTREAM_ENDPOINT_MODEL: give the name by which the endpoint knows the model")
+    return EndpointSpec(
+        url=settings.endpoint_url,
+        model=settings.endpoint_model,
+        timeout_s=settings.endpoint_timeout_s,
+        concurrency=settings.endpoint_concurrency,
+        attempts=settings.endpoint_attempts,
+        structured=settings.endpoint_structured,
+        logprobs=settings.endpoint_logprobs,
+        priority=settings.endpoint_priority,
+        failures=settings.endpoint_failures,
+        cool_down_s=settings.endpoint_cool_down_s,
+    )

@@ -2,11 +2,12 @@
 one, what the settings make: the shipped handbook, its tagger and the tag encoder of the settings.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from models.bundle_manifest import (
     HANDBOOK,
@@ -17,6 +18,7 @@ from models.bundle_manifest import (
     TAG_ENCODER,
     TAGGER,
     TAGGER_FILE,
+    TRANSCRIBER,
     BundleManifest,
     Fault,
     MergeWeights,
@@ -27,9 +29,9 @@ from models.bundle_manifest import (
     read_manifest,
     version_of,
 )
-from models.roles import Space, TagEncoder, Tagger
+from models.roles import Space, TagEncoder, Tagger, Transcriber
 from models.spaces import load_space
-from schemas.errors import BundleMismatch
+from schemas.errors import BadSetting, BundleMismatch
 from schemas.settings import Settings
 
 
@@ -63,14 +65,53 @@ class Identity(Struct, frozen=True):
         return f"{MERGE}: other weights here than there" if self.weights != other.weights else None
 
 
-class Learned(NamedTuple):
-    """A bundle's parts, loaded. ``spaces`` by name."""
+class Learned:
+    """A bundle's parts. ``spaces`` by name. The tagger and the transcriber, None where there is none, are loaded when first asked for: not
+    every job needs them.
 
-    tagger: Tagger
-    encoder: TagEncoder
-    version: str
-    spaces: dict[str, Space]
-    weights: dict[str, float]
+    Args:
+        open_tagger: loads the tagger.
+        encoder: the tag encoder.
+        version: the bundle's.
+        spaces: by name.
+        weights: of the merge, by channel.
+        open_transcriber: loads the transcriber.
+    """
+
+    def __init__(
+        self,
+        open_tagger: Callable[[], Tagger],
+        encoder: TagEncoder,
+        version: str,
+        spaces: dict[str, Space],
+        weights: dict[str, float],
+        *,
+        open_transcriber: Callable[[], Transcriber | None] = lambda: None,
+    ) -> None:
+        self._open_tagger = open_tagger
+        self._open_transcriber = open_transcriber
+        self.encoder = encoder
+        self.version = version
+        self.spaces = spaces
+        self.weights = weights
+
+    @cached_property
+    def tagger(self) -> Tagger:
+        """The tagger.
+
+        Raises:
+            BundleMismatch: it is not the bundle's.
+        """
+        return self._open_tagger()
+
+    @cached_property
+    def transcriber(self) -> Transcriber | None:
+        """What writes speech down for it.
+
+        Raises:
+            BundleMismatch: it is not the bundle's.
+        """
+        return self._open_transcriber()
 
     @property
     def identity(self) -> Identity:
@@ -79,9 +120,10 @@ class Learned(NamedTuple):
         return Identity(self.encoder.version, spaces, self.weights)
 
 
-def bundle_version(tagger: Tagger, encoder: TagEncoder) -> str:
-    """The version of a bundle without learned spaces: ``b`` and ten hex digits over the names and versions of the parts."""
-    return version_of((tagger.name, tagger.version, encoder.version), {})
+def bundle_version(tagger: Tagger, encoder: TagEncoder, transcriber: str | None = None) -> str:
+    """The version of a bundle without learned spaces: ``b`` and ten hex digits over the names and versions of the parts; ``transcriber``:
+    its version, where there is one."""
+    return version_of((tagger.name, tagger.version, encoder.version), {TRANSCRIBER: transcriber} if transcriber else {})
 
 
 class Bundle:
@@ -125,16 +167,39 @@ class Bundle:
         self._agrees(TAG_ENCODER, encoder.version, encoder.dimension)
         return encoder
 
-    def tagger(self, encoder: TagEncoder) -> Tagger:
-        """The tagger, on this bundle's encoder and handbook."""
+    def tagger(self, encoder: TagEncoder, settings: Settings) -> Tagger:
+        """The tagger, on this bundle's encoder and handbook.
+
+        Args:
+            encoder: this bundle's.
+            settings: where a model is that the bundle only refers to.
+
+        Raises:
+            BundleMismatch: the settings choose another tagger, or its model, prompt or handbook is not what the bundle was built with.
+        """
+        from models.build import TAGGERS, build_tagger, card_of
         from models.handbook import load_handbook
-        from models.handbook_tagger import HandbookTagger
 
         self.check((TAGGER, HANDBOOK))
         card = read_card(self.directory / TAGGER_FILE, TaggerCard)
-        if card.name != HandbookTagger.name:
+        if card.name not in TAGGERS:
             raise BundleMismatch(f"bundle {self.directory}: {TAGGER}: this release has no tagger {card.name!r}")
-        tagger = HandbookTagger(load_handbook(self.directory / HANDBOOK), encoder, card.max_tags)
+        if settings.tagger not in ("", card.name):
+            raise BundleMismatch(
+                f"bundle {self.directory}: {TAGGER}: the bundle has {card.name}, TAGSTREAM_TAGGER says {settings.tagger}; unset it, or "
+                "build a bundle with that tagger"
+            )
+        chosen = replace(settings, tagger_max_tags=card.max_tags, endpoint_model=settings.endpoint_model or card.model)
+        if card.style:
+            chosen = replace(chosen, endpoint_prompt=card.style)
+        tagger = build_tagger(chosen, encoder, card.name, load_handbook(self.directory / HANDBOOK))
+        here = card_of(tagger, card.max_tags)
+        for what in ("model", "prompt", "handbook"):
+            if getattr(here, what) != getattr(card, what):
+                raise BundleMismatch(
+                    f"bundle {self.directory}: {TAGGER}: {what}: the bundle was built with {getattr(card, what)}, here it is "
+                    f"{getattr(here, what)}; use that {what}, or build another bundle"
+                )
         self._agrees(TAGGER, tagger.version, None)
         return tagger
 
@@ -149,6 +214,31 @@ class Bundle:
             raise BundleMismatch(f"bundle {self.directory}: {part}: holds space {space.name!r}")
         self._agrees(part, space.version, space.dimension)
         return space
+
+    def transcriber(self, settings: Settings) -> Transcriber | None:
+        """The transcriber; None where the bundle has none.
+
+        Raises:
+            BundleMismatch: when the setting ``transcriber_model`` names another one than the bundle's.
+        """
+        from models.transcriber import open_transcriber
+        from models.transcriber.pipeline import SenseVoiceTranscriber
+
+        part, asked = self.manifest.parts.get(TRANSCRIBER), transcriber_version(settings)
+        if asked is not None and (part is None or part.version != asked):
+            held = f"holds version {part.version}" if part else "has none"
+            raise BundleMismatch(
+                f"bundle {self.directory}: {TRANSCRIBER}: {held}, the setting transcriber_model names {settings.transcriber_model} "
+                f"(version {asked}); leave the setting empty, or build the bundle with it"
+            )
+        if part is None:
+            return None
+        self.check((TRANSCRIBER,))
+        if part.name != SenseVoiceTranscriber.name:
+            raise BundleMismatch(f"bundle {self.directory}: {TRANSCRIBER}: this release has no transcriber {part.name!r}")
+        transcriber = open_transcriber(self.directory / TRANSCRIBER, settings)
+        self._agrees(TRANSCRIBER, transcriber.version, None)
+        return transcriber
 
     @property
     def weights(self) -> dict[str, float]:
@@ -185,12 +275,45 @@ def load_learned(settings: Settings) -> Learned:
 
         encoder: TagEncoder = load_tag_encoder(settings)
         tagger = build_tagger(settings, encoder)
-        return Learned(tagger, encoder, bundle_version(tagger, encoder), {}, {})
+        version = bundle_version(tagger, encoder, transcriber_version(settings))
+        return Learned(lambda: tagger, encoder, version, {}, {}, open_transcriber=lambda: find_transcriber(settings))
+    from models.build import DEFAULT
+
     bundle = Bundle(Path(settings.bundle))
     bundle.check()
     encoder = bundle.encoder(settings)
     spaces = {name: bundle.space(name, encoder) for name in bundle.manifest.spaces}
-    return Learned(bundle.tagger(encoder), encoder, bundle.version, spaces, bundle.weights)
+    made = Learned(
+        lambda: bundle.tagger(encoder, settings),
+        encoder,
+        bundle.version,
+        spaces,
+        bundle.weights,
+        open_transcriber=lambda: find_transcriber(settings),
+    )
+    if bundle.manifest.parts[TAGGER].name == DEFAULT:
+        made.tagger  # noqa: B018 - no large model: what disagrees shows in every job
+    return made
+
+
+def find_transcriber(settings: Settings) -> Transcriber | None:
+    """The transcriber of the bundle that the settings name, or of the settings themselves; None where neither has one.
+
+    Raises:
+        BundleMismatch: see ``Bundle.transcriber``.
+        BadSetting: when it cannot be loaded.
+    """
+    from models.transcriber import load_transcriber
+
+    return Bundle(Path(settings.bundle)).transcriber(settings) if settings.bundle else load_transcriber(settings)
+
+
+def transcriber_version(settings: Settings) -> str | None:
+    """The version of the setting ``transcriber_model``, without loading it; None where it is empty."""
+    from models.transcriber.files import speech_files
+    from models.transcriber.load import transcriber_directory
+
+    return speech_files(transcriber_directory(settings.transcriber_model)).version() if settings.transcriber_model else None
 
 
 def faults_of(directory: Path) -> list[Fault]:
@@ -202,6 +325,8 @@ def faults_of(directory: Path) -> list[Fault]:
     manifest = read_manifest(directory)
     faults = [fault for name, part in manifest.parts.items() for fault in check_part(directory, name, part)]
     faults += _encoder_faults(directory, manifest.parts[TAG_ENCODER].dimension)
+    if TRANSCRIBER in manifest.parts:
+        faults += _transcriber_faults(directory, manifest.parts[TRANSCRIBER].version)
     for name, part in manifest.spaces.items():
         faults += _card_faults(directory, name, part.version, part.dimension)
     listed = {file for part in manifest.parts.values() for file in part.files} | {"manifest.json"}
@@ -220,6 +345,16 @@ def _encoder_faults(directory: Path, dimension: int | None) -> list[Fault]:
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         return [Fault(TAG_ENCODER, "manifest.json", str(error))]
     return [] if found == dimension else [Fault(TAG_ENCODER, "dimension", f"manifest.json says {found}, the manifest {dimension}")]
+
+
+def _transcriber_faults(directory: Path, version: str) -> list[Fault]:
+    from models.transcriber.files import speech_files
+
+    try:
+        found = speech_files(directory / TRANSCRIBER).version()
+    except BadSetting as error:
+        return [Fault(TRANSCRIBER, "files", str(error))]
+    return [] if found == version else [Fault(TRANSCRIBER, "version", f"its files make {found}, the manifest says {version}")]
 
 
 def _card_faults(directory: Path, name: str, version: str, dimension: int | None) -> list[Fault]:

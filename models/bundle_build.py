@@ -21,12 +21,12 @@ from models.bundle_manifest import (
     TAG_ENCODER,
     TAGGER,
     TAGGER_FILE,
+    TRANSCRIBER,
     BundleManifest,
     FileEntry,
     MergeWeights,
     Part,
     SpaceCard,
-    TaggerCard,
     derived_version,
     entry_of,
     read_card,
@@ -44,12 +44,14 @@ Sources = Mapping[str, Path | bytes]
 def build_bundle(
     settings: Settings, spaces: Sequence[Path], merge: Path | None, out: Path | None, tell: Tell, *, handbook: Path | None = None
 ) -> Path:
-    """Builds a bundle of the handbook, tagger and tag encoder, learned spaces and merge weights.
+    """Builds a bundle of the handbook, tagger, transcriber and tag encoder, learned spaces and merge weights.
+
+    Of a tagger's language model it holds what identifies it, not the weights.
 
     A build that was killed goes on with the files that it had copied; the same parts built again change nothing.
 
     Args:
-        settings: tag encoder, ``tagger_max_tags``, and ``data``, under which the bundle goes by default (``bundles/VERSION``).
+        settings: tag encoder, tagger, transcriber, and ``data``, under which the bundle goes by default (``bundles/VERSION``).
         spaces: directories of learned spaces, each with a ``space.json``.
         merge: a JSON file ``{"weights": {channel: weight}}``.
         out: the directory to make instead.
@@ -63,6 +65,10 @@ def build_bundle(
         BadSetting: ``out`` is there and is no bundle of this version; a source is a link or not as it must be.
     """
     parts, sources = _core(settings, handbook, tell)
+    if settings.transcriber_model:
+        parts[TRANSCRIBER], files = _transcriber(settings)
+        tell(f"{TRANSCRIBER}: {parts[TRANSCRIBER].version}, {_size(parts[TRANSCRIBER]):.1f} MB")
+        sources |= files
     for directory in spaces:
         name, part, files = _space(directory)
         if name in parts:
@@ -86,16 +92,16 @@ def build_bundle(
 
 def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[str, Part], dict[str, Path | bytes]]:
     """Handbook, tagger and tag encoder; ``directory`` of another handbook than the shipped one."""
+    from models.build import build_tagger, card_of
     from models.encoder import encoder_directory, load_tag_encoder
     from models.handbook import HANDBOOK_DIR, load_handbook
-    from models.handbook_tagger import HandbookTagger
 
     handbook = load_handbook(directory or HANDBOOK_DIR)
     plain = msgspec.structs.replace(settings, bundle="")
     tell("tag encoder: loading, exported first where that was not done yet")
     encoder = load_tag_encoder(plain, handbook.glossary())
-    tagger = HandbookTagger(handbook, encoder, settings.tagger_max_tags)
-    card = TaggerCard(tagger.name, settings.tagger_max_tags)
+    tagger = build_tagger(plain, encoder, handbook=handbook)
+    card = card_of(tagger, settings.tagger_max_tags)
     files: dict[str, dict[str, Path | bytes]] = {
         HANDBOOK: {f"{HANDBOOK}/{path.name}": path for path in sorted((directory or HANDBOOK_DIR).glob("*.yaml"))},
         TAGGER: {TAGGER_FILE: msgspec.json.encode(card)},
@@ -111,6 +117,17 @@ def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[
     for name, part in parts.items():
         tell(f"{name}: {part.version}, {_size(part):.1f} MB")
     return parts, {path: source for of in files.values() for path, source in of.items()}
+
+
+def _transcriber(settings: Settings) -> tuple[Part, dict[str, Path | bytes]]:
+    """The transcriber's part and files: those that its texts depend on."""
+    from models.transcriber.files import speech_files
+    from models.transcriber.load import transcriber_directory
+    from models.transcriber.pipeline import SenseVoiceTranscriber
+
+    found = speech_files(transcriber_directory(settings.transcriber_model))
+    files: dict[str, Path | bytes] = {f"{TRANSCRIBER}/{path.name}": path.resolve() for path in found.parts}
+    return msgspec.structs.replace(_part(files, found.version()), name=SenseVoiceTranscriber.name), files
 
 
 def _space(directory: Path) -> tuple[str, Part, dict[str, Path | bytes]]:

@@ -17,12 +17,12 @@ from schemas.errors import BundleMismatch
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-HANDBOOK, TAGGER, TAG_ENCODER, MERGE, SPACES = "handbook", "tagger", "tag_encoder", "merge", "spaces"
+HANDBOOK, TAGGER, TAG_ENCODER, MERGE, SPACES, TRANSCRIBER = "handbook", "tagger", "tag_encoder", "merge", "spaces", "transcriber"
 TAGGER_FILE, MERGE_FILE, SPACE_FILE = "tagger.json", "merge.json", "space.json"
 MANIFEST_BYTES_MAX = 16_000_000
 Card = TypeVar("Card", "SpaceCard", "TaggerCard", "MergeWeights")
 _HEX = r"^[0-9a-f]{64}$"
-_PART = re.compile(r"^(handbook|tagger|tag_encoder|merge|spaces/[a-z][a-z0-9_]{0,30})$")
+_PART = re.compile(r"^(handbook|tagger|tag_encoder|merge|transcriber|spaces/[a-z][a-z0-9_]{0,30})$")
 
 
 class FileEntry(Struct, frozen=True):
@@ -33,7 +33,8 @@ class FileEntry(Struct, frozen=True):
 
 
 class Part(Struct, frozen=True, omit_defaults=True):
-    """One part. ``version``: its own; ``name``: which implementation, of a tagger; ``files``: by path within the bundle, with /."""
+    """One part. ``version``: its own; ``name``: which implementation, of a tagger or transcriber; ``files``: by path
+    within the bundle, with /."""
 
     version: str
     files: dict[str, FileEntry]
@@ -70,11 +71,16 @@ class SpaceCard(Struct, frozen=True):
     version: Annotated[str, Meta(min_length=1)]
 
 
-class TaggerCard(Struct, frozen=True, forbid_unknown_fields=True):
-    """``tagger.json``: which tagger, and the settings that its version depends on."""
+class TaggerCard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """``tagger.json``: which tagger, and what its version depends on. Of one with a language model, whose weights a bundle does not hold:
+    ``model`` its id or the hash of its weights, ``style`` the name of its prompts, ``prompt`` and ``handbook`` the versions of both."""
 
     name: str
     max_tags: Annotated[int, Meta(ge=1)]
+    model: str = ""
+    style: str = ""
+    prompt: str = ""
+    handbook: str = ""
 
 
 class MergeWeights(Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,7 +115,9 @@ def derived_version(parts: Mapping[str, Part]) -> str:
     """The version that the parts make."""
     tagger = parts[TAGGER]
     more = {name: part for name, part in parts.items() if name not in (HANDBOOK, TAGGER, TAG_ENCODER)}
-    extras = {name: f"{part.version}/{part.dimension}/{part.digest}" for name, part in more.items()}
+    extras = {
+        name: part.version if name == TRANSCRIBER else f"{part.version}/{part.dimension}/{part.digest}" for name, part in more.items()
+    }
     return version_of((tagger.name or "", tagger.version, parts[TAG_ENCODER].version), extras)
 
 

@@ -3,7 +3,8 @@
 The three steps of TagLLM's CoT Extraction (section 3.2) with the means at hand: candidate phrases scored against the interest dimensions
 of the note's category, low-information candidates merged into finer ones, the rest ranked by importance. It reads title, body and product
 cards and copies phrases; where the handbook lists concepts it also gives those that the text supports (``models/concepts.py``), and names
-of works (``models/works.py``), which notes share. It does not see images or hear sound. It is also the fallback while the model is down.
+of works (``models/works.py``), which notes share. What was said in the note's media is read like its body (``models/speech_parts.py``).
+It sees no images. It is also the fallback while the model is down.
 
 The same note gives the same tags in any batch: the encoder's rows are independent, all arithmetic is per note, scores are rounded before
 sorting and ties go by text.
@@ -21,6 +22,7 @@ from models.handbook import Handbook
 from models.phrases import ATTRIBUTES_LIMIT, MAX_CHARACTERS, Part, Phrase, find_phrases, parts_of
 from models.roles import NoteMedia, NoteTags, TagEncoder
 from models.shared_tags import Seen, SharedTags, with_shared
+from models.speech_parts import Speech, speech_of
 from models.text import language_of, plain
 from models.words import TERM, WORD, Words, words_of
 from schemas.events import CATEGORIES, Category, Evidence, NoteEvent, Tag
@@ -55,6 +57,8 @@ class Read(NamedTuple):
     """A note as far as words go. ``shortlist``: what the encoder gets to see, with the lexical score."""
 
     note: NoteEvent
+    media: NoteMedia | None
+    speech: Speech
     parts: list[Part]
     phrases: dict[tuple[str, ...], Phrase]
     shortlist: list[Phrase]
@@ -81,6 +85,8 @@ class HandbookTagger:
     """
 
     name = "handbook"
+    sees = False
+    hears = True
 
     def __init__(self, handbook: Handbook, encoder: TagEncoder, max_tags: int = 10, weights: Weights | None = None) -> None:
         self.version = f"{ALGORITHM}-{handbook.version}-{encoder.version}-{max_tags}"
@@ -94,17 +100,19 @@ class HandbookTagger:
 
     def tag(self, notes: Sequence[NoteEvent], media: Sequence[NoteMedia] | None = None) -> list[NoteTags]:
         """See ``models.roles.Tagger``. A note without any usable text gets its category's name where it has one."""
-        read = [self._read(note) for note in notes if note.type != "note.deleted"]
+        given = media if media is not None else [None] * len(notes)
+        read = [self._read(note, of) for note, of in zip(notes, given, strict=True) if note.type != "note.deleted"]
         texts = list(dict.fromkeys(text for one in read for text in self._encoded(one)))
         rows = dict(zip(texts, self._encoder.encode(texts) if texts else [], strict=True))
         answers = iter([self._answer(one, rows) for one in read])
         return [NoteTags(note.category, []) if note.type == "note.deleted" else next(answers) for note in notes]
 
-    def _read(self, note: NoteEvent) -> Read:
-        parts = parts_of(note)
+    def _read(self, note: NoteEvent, media: NoteMedia | None) -> Read:
+        speech = speech_of(media)
+        parts = parts_of(note) + speech.parts
         phrases = find_phrases(parts, self._words)
         ranked = sorted(phrases.values(), key=lambda phrase: (-round(self._lexical(phrase, note.category), 4), phrase.text))
-        return Read(note, parts, phrases, ranked[:SHORTLIST], note.category)
+        return Read(note, media, speech, parts, phrases, ranked[:SHORTLIST], note.category)
 
     def _encoded(self, read: Read) -> list[str]:
         """What of a note the encoder gets to see."""
@@ -141,7 +149,8 @@ class HandbookTagger:
             tags = with_shared(copied, shared, self._max_tags) if shared else copied
         if not tags:
             tags = self._fallback(read, category, language == "zh")
-        return NoteTags(category, tags, None if language == "other" else language)
+        lacks, may_recover = (read.media.degraded, read.media.may_recover) if read.media else ([], False)
+        return NoteTags(category, read.speech.timed(tags), None if language == "other" else language, list(lacks), may_recover)
 
     def _guess(self, read: Read, vectors: NDArray[np.float32] | None) -> Category | None:
         """The category whose words and descriptions fit best; None where there is nothing to go by."""

@@ -88,7 +88,8 @@ class VlmModel:
             pictures: of each, as many as it has places; RGB, (height, width, 3).
             pixels: area of a picture at most, as the model sees it.
         """
-        images = [[_shaped(one) for one in of] for of in pictures]
+        aspect = min(ASPECT_MAX, float(self.image_tokens(pixels)))  # a strip's short side is one token at least
+        images = [[_shaped(one, aspect) for one in of] for of in pictures]
         given: dict[str, Any] = {"text": list(texts), "padding": True, "padding_side": "left", "return_tensors": "pt"}
         if any(images):
             given["images"] = [of for of in images if of] if self.family == "internvl" else images
@@ -108,7 +109,7 @@ class VlmModel:
         """Tokens of one picture at most."""
         if self.family == "qwen":
             side = self.processor.image_processor.patch_size * self.processor.image_processor.merge_size
-            return max(1, pixels // (side * side))
+            return int(max(1, pixels // (side * side)))
         tiles = self._tiles(pixels)
         return int(self.processor.image_seq_length) * (tiles + (tiles > 1))
 
@@ -175,9 +176,9 @@ def _stops(model: Any, tokenizer: Any) -> list[int]:
     return stops or [tokenizer.eos_token_id]
 
 
-def _shaped(pixels: NDArray[np.uint8]) -> Image.Image:
-    """As a picture whose sides are within ASPECT_MAX of each other: a longer one is squeezed."""
+def _shaped(pixels: NDArray[np.uint8], aspect: float) -> Image.Image:
+    """As a picture whose sides are within ``aspect`` of each other: a longer one is squeezed."""
     picture = Image.fromarray(pixels)
     width, height = picture.size
-    long = int(ASPECT_MAX * min(width, height))
+    long = int(aspect * min(width, height))
     return picture.resize((min(width, long), min(height, long))) if max(width, height) > long else picture

@@ -101,6 +101,7 @@ class VlmTagger:
         self._grammars = Grammars(model.tokenizer, model.vocabulary, model.stops)
         self._fits = self._bounds.batch
         weights = card.version if card else model.name
+        self.weights, self.prompts = weights, self._prompts
         self.version = f"vlm{ALGORITHM}-{weights}-{self._prompts.version}-{handbook.version}-{self._pixels}"
 
     def tag(self, notes: Sequence[NoteEvent], media: Sequence[NoteMedia] | None = None) -> list[NoteTags]:
@@ -121,8 +122,8 @@ class VlmTagger:
         order = sorted(asked, key=lambda number: (asked[number].size, notes[number].note_id, number))
         for chunk in self._chunks(order, asked):
             written = self._write([asked[number] for number in chunk])
-            for number, one in zip(chunk, written, strict=True):
-                answers[number] = self._answer(asked[number], one)
+            for number, answer in zip(chunk, written, strict=True):
+                answers[number] = self._answer(asked[number], answer)
         return answers
 
     def _ask(self, note: NoteEvent, media: NoteMedia | None) -> Asked | None:
@@ -213,9 +214,8 @@ def check_card(trained: str, ours: str, what: str, name: str) -> None:
 
 def _forget(model: Any) -> None:
     """Qwen3-VL keeps the positions of its last pictures, and would apply them to a batch without any."""
-    inner = getattr(model, "model", None)
-    if getattr(inner, "rope_deltas", None) is not None:
-        inner.rope_deltas = None
+    if getattr(model.model, "rope_deltas", None) is not None:
+        model.model.rope_deltas = None
 
 
 def _within(media: NoteMedia | None, most: int) -> NoteMedia | None:

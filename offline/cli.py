@@ -13,6 +13,7 @@ COMMANDS = {
     "simulate": "offline.simulate.cli:simulate",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
     "judge": "offline.judge.cli:judge",
+    "transcriber": "offline.transcriber_cli:transcriber",
     "demo-models": "offline.demo_models.cli:demo_models",
     "tag-quality": "offline.tag_quality:tag_quality",
 }

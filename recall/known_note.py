@@ -21,13 +21,16 @@ class WhyNot(Struct, frozen=True):
 
 
 class Inspected(Struct, frozen=True, kw_only=True):
-    """What is known of a note. ``stages``: epoch ms by stage reached; ``why_not``: what keeps it from being recalled."""
+    """What is known of a note. ``degraded``: what its tagger had to do without; ``stages``: epoch ms by stage reached; ``why_not``: what
+    keeps it from being recalled."""
 
     note_id: str
     state: State
     category: str | None = None
     tags: list[Tag] = field(default_factory=list)
     bundle: str | None = None
+    tagger: str = ""
+    degraded: list[str] = field(default_factory=list)
     stages: dict[str, int] = field(default_factory=dict)
     why_not: list[WhyNot] = field(default_factory=list)
 
@@ -50,6 +53,8 @@ def in_stores(note_id: str, stores: RecallStores) -> Inspected | None:
         category=record.category,
         tags=record.tags,
         bundle=stores.bundle,
+        tagger=record.tagger,
+        degraded=record.degraded,
         stages=record.stages,
     )
     return replace(found, why_not=[DELETED]) if record.deleted else _searchable(found, record, stores)

@@ -5,6 +5,7 @@ from typing import Literal
 Counter = Literal[
     "tagstream_events_handled_total",  # events whose effects are acknowledged; labels: job
     "tagstream_dead_letters_total",  # events sent to the dead letters; labels: job, reason
+    "tagstream_degraded_total",  # events handled without something, kept for an upgrade; labels: job
     "tagstream_skipped_total",  # events that changed nothing; labels: job, reason (applied, stale)
     "tagstream_conflicts_total",  # compare-and-set refusals, handled again; labels: job
     "tagstream_retries_total",  # attempts after a Transient error; labels: job, dependency

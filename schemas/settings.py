@@ -45,6 +45,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "float32"
     tag_encoder_cache: Annotated[int, Meta(ge=0), _doc("tag vectors kept in memory, least recently used go first; 0 = none")] = 20_000
     encoder_threads: Annotated[int, Meta(ge=0), _doc("onnxruntime threads; 0 = all cores")] = 1
+    tagger: Annotated[
+        Literal["", "handbook", "vlm", "endpoint"],
+        _doc("what tags notes; empty = the bundle's, handbook without one; another than the bundle's is refused"),
+    ] = ""
     tagger_max_tags: Annotated[Positive, _doc("tags kept per note")] = 10
     tagger_known_tags: Annotated[
         int, Meta(ge=0), _doc("known tags of the category that are offered to a model, nearest to the note; 0 = none")
@@ -157,9 +161,37 @@ class Settings(Struct, frozen=True, kw_only=True):
         "shots"
     )
     media_decode_frames: Annotated[Positive, _doc("frames decoded of one video at most, however long it is")] = 3000
+    media_decoders: Annotated[Positive, _doc("processes that decode media, of one consumer")] = 2
     media_decode_s: Annotated[
         float, Meta(gt=0), _doc("safety valve on decoding the media of one note, seconds; degraded says when it closed")
     ] = 60.0
+    media_sound_s: Annotated[float, Meta(gt=0), _doc("sound of a medium that is taken, seconds from its start, and of all of a note")] = (
+        600.0
+    )
+    transcriber_model: Annotated[
+        str, _doc("SenseVoice model that hears: demo, a local directory or a hub id (iic/SenseVoiceSmall); empty = none")
+    ] = ""
+    transcriber_device: Annotated[str, _doc("torch device of a transcriber without an ONNX file, as cuda:0")] = "cpu"
+    transcriber_threads: Annotated[int, Meta(ge=0), _doc("threads of the transcriber; 0 = all cores with onnxruntime")] = 1
+    endpoint_url: Annotated[str, _doc("chat endpoint of the tagger endpoint, as http://host:8000/v1; its key is OPENAI_API_KEY alone")] = ""
+    endpoint_model: Annotated[str, _doc("name by which the chat endpoint knows its model; empty = the bundle's")] = ""
+    endpoint_prompt: Annotated[Literal["full", "compact"], _doc("words of the prompt: full, or compact for the demo model")] = "full"
+    endpoint_structured: Annotated[
+        Literal["json_schema", "vllm", "off"],
+        _doc("how the answer's schema is sent: as response_format, vLLM's structured_outputs, or not"),
+    ] = "json_schema"
+    endpoint_logprobs: Annotated[bool, _doc("ask for the tokens' probabilities, which become the tags' confidences")] = True
+    endpoint_image_side: Annotated[Positive, _doc("longer side of a picture sent to the chat endpoint, pixels")] = 1024
+    endpoint_timeout_s: Annotated[float, Meta(gt=0), _doc("whole time that the chat endpoint has for one answer, seconds")] = 60.0
+    endpoint_concurrency: Annotated[Positive, _doc("requests to the chat endpoint at a time, of one process")] = 8
+    endpoint_attempts: Annotated[Positive, _doc("attempts at one answer, after 429, 5xx or a broken connection")] = 4
+    endpoint_failures: Annotated[Positive, _doc("answers in a row that fail before the chat endpoint is taken for down")] = 5
+    endpoint_cool_down_s: Annotated[float, Meta(gt=0), _doc("time until it is tried again then, seconds")] = 15.0
+    endpoint_upgrade_s: Annotated[
+        NotNegative, _doc("time between looks for notes that were tagged without it and are due an upgrade, seconds; 0 = no such looks")
+    ] = 60.0
+    endpoint_priority: Annotated[int, _doc("vLLM's priority of a request, lower goes first; 0 = none is sent")] = 0
+    endpoint_replay_priority: Annotated[int, _doc("the same for requests of `tagstream replay`, which should wait; 0 = none is sent")] = 0
     fresh_hours: Annotated[float, Meta(gt=0), _doc("age up to which a note lives in the fresh-notes collection, hours")] = 48.0
 
     @property

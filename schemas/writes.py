@@ -28,6 +28,18 @@ class GiveUp(Struct, frozen=True):
     detail: str
 
 
+DEGRADED = "degraded"
+"""The reason of a dead letter whose event was handled all the same, as well as it could be then."""
+
+
+class KeepForUpgrade(Struct, frozen=True):
+    """Keep a copy of a handled event among the dead letters of its source topic, reason ``degraded``, because it may come out better when
+    handled again. ``detail`` says what it had to do without."""
+
+    message: Message
+    detail: str
+
+
 class Skip(Struct, frozen=True):
     """Nothing to write, and why: ``applied`` (offset at or below the recorded one, or a repeated event id), ``stale`` (older event)."""
 
@@ -77,4 +89,4 @@ class PutProfile(Struct, frozen=True):
     appended: bytes | None = None
 
 
-Write = Publish | GiveUp | Skip | PutNote | PutVector | DropVector | PutProfile
+Write = Publish | GiveUp | KeepForUpgrade | Skip | PutNote | PutVector | DropVector | PutProfile

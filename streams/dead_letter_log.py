@@ -109,8 +109,11 @@ class DeadLetters:
         self._marks = DEAD_LETTER_MARKS.within(namespace).name
         self._sources = {topic.dead_letters: topic for topic in (source.within(namespace) for source in SOURCES)}
 
-    def listing(self) -> Listing:
+    def listing(self, topics: Sequence[str] | None = None) -> Listing:
         """Every dead letter, without its value.
+
+        Args:
+            topics: dead-letter topics to read; by default all.
 
         Raises:
             MissingPrerequisite: a topic does not exist.
@@ -120,6 +123,8 @@ class DeadLetters:
         letters: list[Letter] = []
         unreadable: dict[str, int] = {}
         for name, source in self._sources.items():
+            if topics is not None and name not in topics:
+                continue
             with self.open_reader(name) as reader:
                 for span in reader.spans():
                     for message in reader.read(span):

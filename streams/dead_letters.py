@@ -2,7 +2,7 @@
 
 | header | meaning |
 |---|---|
-| ``tagstream-dl-reason`` | short and stable: ``invalid_event``, ``poison``, or the handler's reason |
+| ``tagstream-dl-reason`` | short and stable: ``invalid_event``, ``poison``, ``degraded``, or the handler's reason |
 | ``tagstream-dl-detail`` | one line for a person, with the remedy where there is one |
 | ``tagstream-dl-field`` | JSON path of the field at fault, for ``invalid_event`` |
 | ``tagstream-dl-stage`` | job that gave up, ``decode`` before it for an undecodable event (``tag-notes/decode``) |
@@ -148,6 +148,11 @@ def sent_again_from(headers: Headers | None) -> str:
 def redriven_reason(headers: Headers | None) -> str:
     """Why a record that was sent again as it was had been a dead letter; empty for any other record."""
     return _header(headers, "reason")
+
+
+def attempts_of(headers: Headers | None) -> int:
+    """How often the event of a record that was sent again had failed; 0 for any other record."""
+    return _told(_header(headers, "attempts").encode())
 
 
 def _header(headers: Headers | None, name: str) -> str:

@@ -17,7 +17,7 @@ from schemas.codec import encode, version_headers
 from schemas.errors import DeadLettersExhausted, InvalidEvent, PoisonBatch, Transient
 from schemas.events import Event
 from schemas.records import Headers, Message
-from schemas.writes import GiveUp, Publish, PutProfile, Skip, Write
+from schemas.writes import DEGRADED, GiveUp, KeepForUpgrade, Publish, PutProfile, Skip, Write
 from streams.dead_letters import Failure, dead_letter_headers, sent_again_from
 from streams.filling import Batch, Events
 from streams.jobs import Counts, Job, Limits, PublishFailed, Stop
@@ -132,9 +132,9 @@ class Finisher(Generic[E]):
         return dead
 
     def _publish(self, writes: Sequence[Write], events: Gathered) -> int:
-        """Publishes and dead letters, acknowledged. Returns how many of ``events`` are among the dead."""
+        """Publishes and dead letters, acknowledged. Returns how many of ``events`` are given up; one kept for an upgrade is not."""
         given_up: set[tuple[int, int]] = set()
-        published = 0
+        published = kept = 0
         for write in writes:
             if isinstance(write, Publish):
                 published += 1
@@ -142,7 +142,12 @@ class Finisher(Generic[E]):
             elif isinstance(write, GiveUp):
                 given_up.add((write.message.partition() or 0, write.message.offset() or 0))
                 self._bury(write.message, Failure(write.reason, write.detail, self._job.name))
-        if published or given_up:
+            elif isinstance(write, KeepForUpgrade):
+                kept += 1
+                self._to_dead_letters(write.message, Failure(DEGRADED, write.detail, self._job.name))
+        if kept:
+            self._metrics.count("tagstream_degraded_total", kept, job=self._job.name)
+        if published or given_up or kept:
             self._flush()
         return sum(events.holds(partition, offset) for partition, offset in given_up)
 
@@ -169,15 +174,18 @@ class Finisher(Generic[E]):
         self._metrics.count("tagstream_skipped_total", count, job=self._job.name, reason=reason)
 
     def _bury(self, message: Message, failure: Failure) -> None:
-        """One record to the dead letters, not yet acknowledged."""
+        """One event that is given up, to the dead letters, not yet acknowledged."""
+        self._to_dead_letters(message, failure)
+        self.counts.dead_lettered += 1
+        self._metrics.count("tagstream_dead_letters_total", 1, job=self._job.name, reason=failure.reason)
+        log.info("%s gives up %s: %s %s", self._job.name, failure.reason, failure.field, failure.detail)
+
+    def _to_dead_letters(self, message: Message, failure: Failure) -> None:
         topic = self._job.topic.dead_letters
         try:
             self._produce(topic, message.key(), message.value(), dead_letter_headers(message, failure))
         except InvalidEvent as error:
             raise DeadLettersExhausted(f"{self._job.name}: a dead letter cannot be produced to {topic}: {error}") from error
-        self.counts.dead_lettered += 1
-        self._metrics.count("tagstream_dead_letters_total", 1, job=self._job.name, reason=failure.reason)
-        log.info("%s gives up %s: %s %s", self._job.name, failure.reason, failure.field, failure.detail)
 
     def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         self._retry(lambda: self._publisher.publish(topic, key, value, headers))

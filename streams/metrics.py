@@ -14,6 +14,7 @@ from schemas.metrics import Counter, Gauge, Histogram
 LABELS: dict[str, tuple[str, ...]] = {
     "tagstream_events_handled_total": ("job",),
     "tagstream_dead_letters_total": ("job", "reason"),
+    "tagstream_degraded_total": ("job",),
     "tagstream_skipped_total": ("job", "reason"),
     "tagstream_conflicts_total": ("job",),
     "tagstream_retries_total": ("job", "dependency"),

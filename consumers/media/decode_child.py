@@ -35,9 +35,13 @@ def answer(ask: Ask) -> Answer:
     """Decodes one file."""
     from models.frames import sample_frames
     from models.picture import open_picture
+    from models.sound import open_sound
     from schemas.errors import InvalidMedia, MediaTooLarge
 
     try:
+        if ask.sound is not None:
+            heard = open_sound(Path(ask.path), ask.sound)
+            return Answer(sound=heard.samples.tobytes(), cut=heard.cut)
         if not ask.budget:
             image = open_picture(Path(ask.path), ask.max_pixels, ask.out_pixels)
             return Answer(images=[Pixels(image.shape[0], image.shape[1], image.tobytes())])

@@ -1,9 +1,11 @@
-"""Images and frames out of files, in a process that may die without taking the consumer along."""
+"""Images, frames and sound out of files, in a process that may die without taking the consumer along."""
 
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,13 +37,19 @@ class Decoder:
     def __init__(self, limits: MediaLimits) -> None:
         self._limits = limits
         self._child: tuple[subprocess.Popen[bytes], Connection] | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """No other thread's file comes between those that are decoded within the block."""
+        with self._lock:
+            yield
 
     def close(self) -> None:
         """Ends the child."""
@@ -67,6 +75,17 @@ class Decoder:
         spec = msgspec.structs.replace(self._limits.frames, max_seconds=within)
         found = self._ask(Ask(path=str(path), budget=budget, spec=spec), within)
         return [Frame(_array(item), item.position_ms, item.shot) for item in found.images], found.cut
+
+    def sound(self, path: Path, within_s: float | None = None) -> tuple["NDArray[np.float32]", str]:
+        """The sound of an audio file or a video, mono, 16,000 samples a second, in [-1, 1], empty where it has none; and what had to be
+        cut (``Sound.cut``).
+
+        Raises:
+            Refusal: as ``image``, and ``duration``.
+        """
+        within = self._within(within_s)
+        found = self._ask(Ask(path=str(path), sound=msgspec.structs.replace(self._limits.sound, max_seconds=within)), within)
+        return np.frombuffer(found.sound, np.float32), found.cut
 
     def _within(self, within_s: float | None) -> float:
         within = self._limits.decode_s if within_s is None else min(within_s, self._limits.decode_s)

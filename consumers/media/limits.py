@@ -7,6 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from models.frames import FrameSpec
+from models.sound import SoundSpec
 from schemas.errors import BadSetting
 from schemas.settings import Settings
 
@@ -42,6 +43,7 @@ class MediaLimits(Struct, frozen=True, kw_only=True):
     cache_bytes: int = 2_000_000_000
     decode_s: float = 60.0
     frames: FrameSpec = FrameSpec()
+    sound: SoundSpec = SoundSpec()
 
 
 def limits_of(settings: Settings) -> MediaLimits:
@@ -71,6 +73,7 @@ def limits_of(settings: Settings) -> MediaLimits:
             max_frame_pixels=settings.media_max_pixels,
             partial=True,
         ),
+        sound=SoundSpec(taken_s=settings.media_sound_s, max_duration_s=settings.media_max_duration_s),
     )
 
 

@@ -1,13 +1,16 @@
-"""A note's media as a tagger takes them: images, frames within one shared budget, voice files, and what is missing by name."""
+"""A note's media as a tagger takes them: images, frames within one shared budget, sound, and what is missing by name."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from consumers.media.decoder import Decoder
 from consumers.media.fetch import Fetcher
-from consumers.media.results import Fetched, Field, Media, Missing, NoteFile, NoteFrame, NoteImage, Refusal, Refused
+from consumers.media.results import Fetched, Field, Media, Missing, NoteFile, NoteFrame, NoteImage, NoteSound, Refusal, Refused
+from consumers.media.senses import Senses
 from models.media_kind import MediaKind
+from models.sound import SAMPLE_RATE
 from schemas.events import NoteEvent
 
 Clock = Callable[[], float]
@@ -17,7 +20,10 @@ TRIES_PER_IMAGE = 2
 KINDS: dict[Field, tuple[MediaKind, ...]] = {"images": ("image",), "videos": ("video",), "audios": ("audio", "video")}
 
 
-def open_media(note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock = time.monotonic) -> Media:
+ALL = Senses()
+
+
+def open_media(note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock = time.monotonic, senses: Senses = ALL) -> Media:
     """Fetches and decodes a note's media; never raises for what is in the note.
 
     The image budget is shared: while there are videos, the note's own images take at most half of it, and what one side leaves the other
@@ -28,37 +34,42 @@ def open_media(note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock
         fetcher: of this batch; paths in the answer last until it closes.
         decoder: may be shared by batches.
         clock: seconds, for the note's time limits on fetching and on decoding.
+        senses: what is to be opened.
     """
-    return _Opening(note, fetcher, decoder, clock).run()
+    return _Opening(note, fetcher, decoder, clock, senses).run()
 
 
 class _Opening:
     """One note on its way."""
 
-    def __init__(self, note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock) -> None:
+    def __init__(self, note: NoteEvent, fetcher: Fetcher, decoder: Decoder, clock: Clock, senses: Senses) -> None:
         self._note = note
         self._fetcher = fetcher
         self._decoder = decoder
         self._clock = clock
+        self._senses = senses
         self._end = clock() + fetcher.limits.note_timeout_s
         self._decode_left = fetcher.limits.decode_s
+        self._samples_left = int(fetcher.limits.sound.taken_s * SAMPLE_RATE)
         self._missing: list[Missing] = []
         self._next_image = 0
 
     def run(self) -> Media:
         """Videos first: only then is known how many images there is room for."""
-        budget = self._fetcher.limits.images
-        videos = self._files("videos", self._note.videos, MOST_VIDEOS)
-        audios = self._files("audios", self._note.audios, MOST_AUDIOS)
+        sees, hears = self._senses.sees, self._senses.hears
+        budget = self._fetcher.limits.images if sees else 0
+        videos = self._files("videos", self._note.videos, MOST_VIDEOS) if sees or hears else []
+        audios = self._files("audios", self._note.audios, MOST_AUDIOS) if hears else []
         own = min(len(self._note.images), budget - budget // 2 if videos else budget)
         images = self._images(own)
         frames = self._frames(videos, budget - len(images))
         room = budget - len(images) - len(frames)
         if room and videos:
             images += self._images(room)
+        sounds = self._sounds("audios", audios) + self._sounds("videos", videos) if hears else []
         order: list[Field] = ["images", "videos", "audios"]
         missing = sorted(self._missing, key=lambda item: (order.index(item.field), item.index))
-        return Media(images, frames, audios, videos, missing)
+        return Media(images, frames, audios, videos, sounds, missing)
 
     def _files(self, field: Field, uris: Sequence[str], most: int) -> list[NoteFile]:
         """Files that stay until the batch ends."""
@@ -77,8 +88,8 @@ class _Opening:
             self._next_image = end
             for index, fetched in self._fetch("images", wave):
                 try:
-                    with self._decoding():
-                        taken.append(NoteImage(index, self._decoder.image(fetched.path, self._decode_left)))
+                    with self._decoding() as decoder:
+                        taken.append(NoteImage(index, decoder.image(fetched.path, self._decode_left)))
                 except Refusal as refusal:
                     self._lack("images", index, refusal.refused)
                 finally:
@@ -93,8 +104,8 @@ class _Opening:
             if share < 1:
                 continue
             try:
-                with self._decoding():
-                    found, cut = self._decoder.frames(video.path, share, self._decode_left)
+                with self._decoding() as decoder:
+                    found, cut = decoder.frames(video.path, share, self._decode_left)
             except Refusal as refusal:
                 self._lack("videos", video.index, refusal.refused)
                 continue
@@ -103,14 +114,35 @@ class _Opening:
                 self._missing.append(Missing("videos", video.index, "cut", cut, False))
         return frames
 
+    def _sounds(self, field: Literal["audios", "videos"], files: list[NoteFile]) -> list[NoteSound]:
+        """What can be heard in files, together no longer than one medium may be; a video without a voice lacks nothing."""
+        sounds: list[NoteSound] = []
+        for file in files:
+            try:
+                with self._decoding() as decoder:
+                    samples, cut = decoder.sound(file.path, self._decode_left)
+            except Refusal as refusal:
+                if not any((one.field, one.index) == (field, file.index) for one in self._missing):
+                    self._lack(field, file.index, refusal.refused)
+                continue
+            if len(samples) > self._samples_left:
+                samples, cut = samples[: self._samples_left], cut or "the note has more sound than is taken of one"
+            self._samples_left -= len(samples)
+            if len(samples):
+                sounds.append(NoteSound("audio" if field == "audios" else "video", file.index, samples))
+            if cut:
+                self._missing.append(Missing(field, file.index, "cut", cut, False))
+        return sounds
+
     @contextmanager
-    def _decoding(self) -> Iterator[None]:
-        """Takes the time that decoding needs off what the note has."""
-        started = self._clock()
-        try:
-            yield
-        finally:
-            self._decode_left -= self._clock() - started
+    def _decoding(self) -> Iterator[Decoder]:
+        """Takes the time that decoding needs off what the note has, not that of waiting for a turn."""
+        with self._decoder.turn():
+            started = self._clock()
+            try:
+                yield self._decoder
+            finally:
+                self._decode_left -= self._clock() - started
 
     def _fetch(self, field: Field, wanted: list[tuple[int, str]]) -> list[tuple[int, Fetched]]:
         found = self._fetcher.fetch_all([uri for _, uri in wanted], max(self._end - self._clock(), 0.0))

@@ -75,6 +75,14 @@ class NoteFile(Struct, frozen=True):
     path: Path
 
 
+class NoteSound(Struct, frozen=True):
+    """``index`` in the note's ``audios`` or ``videos``, by ``source``; ``samples`` as ``models.roles.Transcriber`` takes them."""
+
+    source: Literal["audio", "video"]
+    index: int
+    samples: "NDArray[np.float32]"
+
+
 class Missing(Struct, frozen=True):
     """One medium that a note has to do without, or only has in part."""
 
@@ -92,12 +100,13 @@ class Missing(Struct, frozen=True):
 
 class Media(Struct, frozen=True):
     """A note's media as far as they can be had: ``images`` and ``frames`` together at most the image budget, in the note's order.
-    ``audios`` and ``videos`` are files (a video's voice is in its file). ``missing`` accounts for all that was refused or cut."""
+    ``audios`` and ``videos`` are files, ``sounds`` what can be heard in them. ``missing`` accounts for all that was refused or cut."""
 
     images: list[NoteImage] = field(default_factory=list)
     frames: list[NoteFrame] = field(default_factory=list)
     audios: list[NoteFile] = field(default_factory=list)
     videos: list[NoteFile] = field(default_factory=list)
+    sounds: list[NoteSound] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
 
     @property

@@ -59,7 +59,7 @@ class Aliases:
         if any(any(sign.isdigit() for sign in one) or one in _OPPOSED for one in rest) or _models(left) != _models(right):
             return False
         gone, come = differing(mine, its)
-        return not (self._values.has(gone) or self._values.has(come))
+        return not (self._values.has(gone) or self._values.has(come) or self._values.instead(mine, its))
 
     def _of(self, category: Category, dimension: str, chinese: bool) -> list[str]:
         key = (category, dimension, chinese)

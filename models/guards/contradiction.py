@@ -27,10 +27,23 @@ class Values:
     def __init__(self, handbook: Handbook) -> None:
         shared = handbook.shared.modifiers
         self._values = {tuple(stems_of(text)) for pair in shared.items() for text in pair}
+        self._values |= {value[:-1] for value in self._values if len(value) == 2 and value[-1] == "色"}
 
     def has(self, stems: Sequence[str]) -> bool:
         """Whether a modifier stands among the stems."""
         return any(tuple(stems[first:last]) in self._values for first in range(len(stems)) for last in range(first + 1, len(stems) + 1))
+
+    def instead(self, left: Sequence[str], right: Sequence[str]) -> bool:
+        """Whether two texts say the same of different values: what differs, with up to two shared stems around it (``色``), is one."""
+        mine, its = differing(left, right)
+        first = next(at for at in range(len(left) + 1) if left[at : at + len(mine)] == mine and left[:at] == right[:at])
+        for before in range(min(first, 2) + 1):
+            for after in range(min(len(left) - first - len(mine), 2) + 1):
+                one = left[first - before : first + len(mine) + after]
+                other = right[first - before : first + len(its) + after]
+                if len(one) < len(left) and self.exclusive(one, other):
+                    return True
+        return False
 
     def exclusive(self, left: Sequence[str], right: Sequence[str]) -> bool:
         """Whether two runs of stems are values of which only one can hold."""
@@ -70,9 +83,7 @@ def _excluding(number: int, tags: Sequence[Tag], stems: Sequence[list[str]], val
     for other, theirs in zip(tags, stems, strict=True):
         if other.dimension != tags[number].dimension or not _on_card(other):
             continue
-        mine, its = differing(stems[number], theirs)
-        shared = len(stems[number]) - len(mine)
-        if shared and values.exclusive(mine, its):
+        if values.instead(stems[number], theirs):
             return other
     return None
 

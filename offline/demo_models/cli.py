@@ -5,6 +5,8 @@ import click
 from schemas.commands import LateGroup
 
 COMMANDS = {
+    "speech": "offline.speech.command:speech",
+    "speech-data": "offline.speech.command:speech_data",
     "vlm-data": "offline.demo_models.vlm_command:vlm_data_command",
     "vlm": "offline.demo_models.vlm_command:vlm_command",
 }

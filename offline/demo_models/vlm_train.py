@@ -128,7 +128,7 @@ class _Run:
         model.train()
         with torch.autocast("cuda", torch.bfloat16, enabled=training.device.startswith("cuda")):
             loss = loss_of(model, batch, patched)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)

@@ -126,7 +126,7 @@ def _plan(shelf: Shelf, made: Product, fresh: list[Value], low: bool, draws: Dra
     clip, voiced = draws.chance(0.25) and not low, draws.chance(0.2) and not low
     item, seen = shelf.items[made.item], images > 0 or clip
     told = [fresh.pop() for _ in range(1 if low else min(2 + draws.below(3), len(fresh) - 2))]
-    spoken = _take(fresh, _speakable, 1 + draws.below(2)) if voiced else []
+    spoken = _take(fresh, speakable, 1 + draws.below(2)) if voiced else []
     body = list(told)
     headline = body[0] if draws.chance(0.7) else None
     if headline and len(body) > 1 and draws.chance(0.6):
@@ -206,7 +206,7 @@ def _printable(value: Value) -> bool:
     return len(value.words.en) <= LABEL_MAX and value.words.en.isascii()
 
 
-def _speakable(value: Value) -> bool:
+def speakable(value: Value) -> bool:
     """Whether both languages are words alone: no digits, no Latin letters in Chinese."""
     return value.words.en.replace(" ", "").replace("-", "").isalpha() and not any(sign.isascii() for sign in value.words.zh)
 

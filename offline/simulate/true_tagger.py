@@ -12,6 +12,7 @@ class TrueTagger:
     """``models.roles.Tagger`` for the notes of one community: their true tags, most prominent first, each with its foremost source."""
 
     name = "truth"
+    sees = hears = False
 
     def __init__(self, community: Community) -> None:
         self._community = community

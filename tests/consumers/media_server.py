@@ -29,6 +29,14 @@ def png_bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
 
 
+def wav(seconds: float = 0.5, pitch: float = 440.0) -> bytes:
+    """A real WAV: mono, 16 kHz, a sine."""
+    wave_form = np.sin(np.arange(int(seconds * 16_000)) * 2 * np.pi * pitch / 16_000)
+    data = (wave_form * 12_000).astype("<i2").tobytes()
+    header = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVEfmt ", 16, 1, 1, 16_000, 32_000, 2, 16, b"data", len(data))
+    return header + data
+
+
 class Pages(BaseHTTPRequestHandler):
     """What is served by path; ``server.hits`` lists the paths asked for."""
 
@@ -54,6 +62,9 @@ class Pages(BaseHTTPRequestHandler):
 
     def page_png(self) -> None:
         self.body(200, png(), Content_Type="text/html")
+
+    def page_wav(self) -> None:
+        self.body(200, wav())
 
     def page_text(self) -> None:
         self.body(200, b"<html>no picture</html>" * 50, Content_Type="image/png")

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -52,11 +53,11 @@ class Pipeline:
         self.waiting: list[tuple[int, NoteEvent]] = []
         self.fail: Callable[[NoteEvent], None] = lambda event: None
         self.watching: Callable[[], None] = lambda: None
-        self._tag_notes = TagNotes(self, "b1", "note-tagged", lambda: self.now)  # type: ignore[arg-type]
+        self._tag_notes = TagNotes(self, "b1", "note-tagged", clock=lambda: self.now)  # type: ignore[arg-type]
         self._index_notes = IndexNotes(world.notes, world.encoder, "b1")
         self._store = NoteStore(world.notes, world.index)
 
-    def tag(self, notes: list[NoteEvent]) -> list[NoteTags]:
+    def tag(self, notes: list[NoteEvent], media: Any = None) -> list[NoteTags]:
         tags = [Tag(text=text, dimension="d", rank=rank, confidence=0.9) for rank, text in enumerate(self.phrases, 1)]
         return [NoteTags(category=note.category, tags=[] if note.type == "note.deleted" else tags) for note in notes]
 

@@ -20,8 +20,9 @@ class TitleTagger:
     """Test double: the tags of a note are the parts of its title."""
 
     name = version = "title"
+    sees = hears = False
 
-    def tag(self, notes):
+    def tag(self, notes, media=None):
         return [
             NoteTags(None, [Tag(text=t, dimension="d", rank=rank, confidence=0.9) for rank, t in enumerate(note.title.split(", "), 1)])
             for note in notes
@@ -68,7 +69,7 @@ class Pair:
         sides = []
         for version, world in (("b1", self.a), ("b2", self.b)):
             people = sorted(user for user, held in world.profiles.read(sorted(self.people)).items() if held.version)
-            made = Learned(TitleTagger(), WordEncoder(), version, {}, {}) if sides else None
+            made = Learned(TitleTagger, WordEncoder(), version, {}, {}) if sides else None
             census = lambda count, people=people: (len(people), people[:count])  # noqa: E731
             sides.append(Side(version, settings or Settings(), Live(world.stores, world.encoder), census, made))
         return compare(*sides, Log(self.find, {"tag-notes": lag}, NOW), sizes or Sizes())

@@ -43,8 +43,8 @@ class Log:
         records.append(message)
         return message
 
-    def bury(self, message, failure, stage="tag-notes/decode"):
-        headers = dead_letter_headers(message, Failure("invalid_event", failure, stage, "$.occurred_at"))
+    def bury(self, message, failure, stage="tag-notes/decode", reason="invalid_event"):
+        headers = dead_letter_headers(message, Failure(reason, failure, stage, "$.occurred_at"))
         self.add(f"{message.topic()}-dead-letters", message.value(), NOW + 9, message.key(), headers)
 
     def find(self, topic):
@@ -129,6 +129,14 @@ def test_a_good_event_after_a_dead_letter_counts(world, log):
     log.bury(log.add("note-events", b'{"note_id": "n"}', at=NOW, key=b"n"), "missing")
     log.add("note-events", published(), at=NOW + 1)
     assert inspect("n", world.stores, log.find).state == "published"
+
+
+def test_a_note_that_is_kept_for_an_upgrade_is_tagged_all_the_same(world, log):
+    log.bury(log.add("note-events", published(), at=NOW), "image: refused, timeout", "tag-notes", "degraded")
+    assert inspect("n", world.stores, log.find).state == "published"
+    log.add("note-tagged", tagged(tagger="vlm", degraded=["image: refused, timeout"]), at=NOW)
+    found = inspect("n", world.stores, log.find)
+    assert (found.state, found.tagger, found.degraded) == ("tagged", "vlm", ["image: refused, timeout"])
 
 
 def test_the_stores_decide_where_they_know_the_note(world, log):
@@ -233,7 +241,7 @@ def invoke(world, log, monkeypatch):
 def test_note_json(invoke, world):
     world.note("n", "green tea", category="food")
     document = json.loads(invoke("n", "--json").stdout)
-    assert set(document) == {"note_id", "state", "category", "tags", "bundle", "stages", "why_not"}
+    assert set(document) == {"note_id", "state", "category", "tags", "bundle", "tagger", "degraded", "stages", "why_not"}
     assert document["tags"] == [{"text": "green tea", "dimension": "d", "rank": 1, "confidence": 0.9, "evidence": []}]
     world.act("u", "like", "n")
     document = json.loads(invoke("n", "--user", "u", "--as-of", NOW, "--json").stdout)
@@ -241,8 +249,9 @@ def test_note_json(invoke, world):
 
 
 def test_note_for_a_person(invoke, world, log):
-    log.add("note-tagged", tagged(category="food"))
+    log.add("note-tagged", tagged(category="food", degraded=["image: refused, timeout"]))
     text = invoke("n", "--user", "u").stdout
+    assert "tagged without image: refused, timeout" in text
     assert "n: tagged" in text and "green tea" in text and "not recalled: not indexed yet" in text
     assert "tagged +0.005 s" in text
     world.note("m", "green tea")

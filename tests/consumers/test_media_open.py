@@ -15,10 +15,11 @@ from consumers.media.limits import MediaLimits
 from consumers.media.open_note import MOST_AUDIOS, open_media
 from consumers.media.results import Refusal
 from models.frames import FrameSpec
+from models.sound import SoundSpec
 from schemas.events import NoteEvent
-from tests.consumers.media_server import png, png_bomb
+from tests.consumers.media_server import png, png_bomb, wav
 
-WAV = b"RIFF" + (36).to_bytes(4, "little") + b"WAVEfmt " + bytes(80)
+WAV = wav(0.5)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,7 @@ def test_images_frames_and_voices(root, limits, decoder):
     assert found.images[0].image[5, 2].tolist() == [255, 0, 0], "RGB, red on the left"
     assert [item.index for item in found.frames] == [0] * 4 and len({item.frame.shot for item in found.frames}) == 4
     assert [item.index for item in found.audios] == [item.index for item in found.videos] == [0]
+    assert [(item.source, item.index, len(item.samples)) for item in found.sounds] == [("audio", 0, 8_000)], "the clip has no sound"
     assert found.degraded == [] and not found.may_recover
 
 
@@ -133,6 +135,18 @@ def test_videos_beyond_the_limits(root, limits, decoder, spec, reason):
 def test_more_voices_than_are_taken_are_named(root, limits, decoder):
     found = opened(root, limits, decoder, audios=" ".join(["voice.wav"] * (MOST_AUDIOS + 2)))
     assert len(found.audios) == MOST_AUDIOS and [item.index for item in found.missing] == [MOST_AUDIOS, MOST_AUDIOS + 1]
+
+
+def test_a_note_gets_no_more_sound_than_one_medium_may_have(root, limits, decoder):
+    less = msgspec.structs.replace(limits, sound=SoundSpec(taken_s=0.75))
+    found = opened(root, less, decoder, audios="voice.wav voice.wav voice.wav")
+    assert [len(item.samples) for item in found.sounds] == [8_000, 4_000]
+    assert [(item.index, item.reason, item.may_recover) for item in found.missing] == [(1, "cut", False), (2, "cut", False)]
+
+
+def test_a_video_that_cannot_be_opened_is_named_once(root, limits, decoder):
+    found = opened(root, limits, decoder, videos="broken.mp4")
+    assert [(item.field, item.index, item.reason) for item in found.missing] == [("videos", 0, "refused, undecodable")]
 
 
 def test_a_note_without_time_left_is_tagged_without_its_media(root, limits, decoder):

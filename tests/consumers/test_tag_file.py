@@ -4,9 +4,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import consumers.tag_file as tag_file
+from models.bundle import Learned
 from models.handbook import load_handbook
 from models.handbook_tagger import HandbookTagger
+from models.roles import Utterance
 from schemas.events import Evidence, NoteEvent, Product
+from tests.consumers.media_server import wav
 from tests.models.hashing_encoder import HashingEncoder
 
 NOTE = {"type": "note.published", "note_id": "n-1", "author_id": "a", "occurred_at": 1, "published_at": 1, "category": "shoes"}
@@ -17,8 +20,9 @@ DELETED = NOTE | {"note_id": "n-3", "type": "note.deleted", "title": "Crimson ru
 
 @pytest.fixture(autouse=True)
 def tagger(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = HandbookTagger(load_handbook(), HashingEncoder())
-    monkeypatch.setattr(tag_file, "_open_tagger", lambda name, bundle: made)
+    encoder = HashingEncoder()
+    made = HandbookTagger(load_handbook(), encoder)
+    monkeypatch.setattr(tag_file, "_open", lambda settings, bundle: Learned(lambda: made, encoder, "b", {}, {}))
 
 
 def run(*lines: object, options: tuple[str, ...] = ("--json",)) -> Result:
@@ -72,3 +76,32 @@ def test_evidence_of_a_product_is_found_in_its_card() -> None:
     note = NoteEvent(type="note.published", note_id="n", author_id="a", occurred_at=0, published_at=0, products=cards)
     text, position = tag_file.evidence_text(note, Evidence(source="product", position=1_000_000 + 17))
     assert text[position:] == "gum sole"
+
+
+class Listener:
+    """Twin of a transcriber."""
+
+    name = version = "twin"
+
+    def transcribe(self, sounds):
+        return [[Utterance("it has a gum sole", 61_000, 63_000)] for _ in sounds]
+
+
+def test_voices_of_files_are_heard_where_the_settings_allow_it(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A medium outside the roots costs its tags and is named; the note is tagged all the same."""
+    encoder = HashingEncoder()
+    made = HandbookTagger(load_handbook(), encoder)
+    heard = Learned(lambda: made, encoder, "b", {}, {}, open_transcriber=Listener)
+    monkeypatch.setattr(tag_file, "_open", lambda settings, bundle: heard)
+    monkeypatch.setenv("TAGSTREAM_MEDIA_ROOTS", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "voice.wav").write_bytes(wav())
+    spoken = LIVE | {"audios": [f"file://{tmp_path}/voice.wav", "file:///etc/passwd"], "images": ["file:///etc/hosts"]}
+    (line,) = (json.loads(line) for line in run(spoken).stdout.splitlines())
+    (tag,) = [tag for tag in line["tags"] if tag["text"] == "gum sole"]
+    assert tag["evidence"][0]["source"] == "audio" and 61_000 <= tag["evidence"][0]["position"] <= 63_000
+    assert [lack.split(" (")[0] for lack in line["degraded"]] == ["audio: refused, outside_roots"], "it sees no images, so it lacks none"
+    shown = run(spoken, options=()).stdout
+    assert "audio at 1:02" in shown and "without audio: refused, outside_roots" in shown
+    (deaf,) = (json.loads(line) for line in run(LIVE).stdout.splitlines())
+    assert "gum sole" not in [tag["text"] for tag in deaf["tags"]] and deaf["degraded"] == []

@@ -151,6 +151,7 @@ def test_this_page_knows_every_reason_there_is():
     made = {part.split('"')[1] for part in source.split("Failure(")[1:] if part.startswith('"')}
     assert made == {"invalid_event", "poison"}
     assert source.count("GiveUp(") == 1 and "lost.reason" in source.split("GiveUp(")[1].split("\n")[0]
+    assert source.count("Failure(DEGRADED") == 1, "tested in test_upgrade.py"
     tested = {"invalid_event", "poison", "note_never_tagged", "too_many_pending"}
     assert tested == REASONS
 
@@ -216,9 +217,10 @@ class SickTagger:
         self._tagger = tagger
         self._how = how
         self.name = tagger.name
+        self.sees, self.hears = tagger.sees, tagger.hears
 
-    def tag(self, notes: list[NoteEvent]) -> list[NoteTags]:
-        answers = self._tagger.tag(notes)
+    def tag(self, notes: list[NoteEvent], media: Any = None) -> list[NoteTags]:
+        answers: list[NoteTags] = self._tagger.tag(notes, media)
         for place, one in enumerate(notes):
             if one.note_id == "sick":
                 if self._how == "refuses":

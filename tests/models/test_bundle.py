@@ -202,3 +202,44 @@ def test_identities_name_the_first_part_that_differs() -> None:
         assert here.differs(replace(here, spaces=here.spaces | {"linear": part})) == f"spaces/linear: {said}"
     assert here.differs(replace(here, spaces={"linear": SpacePart(8, "1")})) == "spaces/two_tower: only here"
     assert "merge" in str(here.differs(replace(here, weights={"linear": 2.0})))
+
+
+ENDPOINT = {"endpoint_url": "http://127.0.0.1:9/v1", "endpoint_model": "org/model"}
+
+
+def test_a_bundle_of_an_endpoints_tagger_refers_to_model_prompt_and_handbook(data: str, tmp_path: Path) -> None:
+    made = build(data, tmp_path, tagger="endpoint", **ENDPOINT)
+    card = json.loads((made / "tagger.json").read_text())
+    assert (card["name"], card["model"], card["style"]) == ("endpoint", "org/model", "full") and card["prompt"] and card["handbook"]
+    assert made.name not in {
+        build(data, tmp_path).name,
+        build(data, tmp_path, tagger="endpoint", **ENDPOINT | {"endpoint_model": "x"}).name,
+    }
+    plain = load_learned(made_of(data, tagger="endpoint", **ENDPOINT))
+    assert plain.version == made.name
+    plain.tagger.close()  # type: ignore[attr-defined]
+    loaded = load_learned(settings(made, endpoint_url="http://127.0.0.1:8/v1"))
+    assert loaded.tagger.version == read_manifest(made).parts["tagger"].version, "the model's name is the bundle's, the address is not"
+    loaded.tagger.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("said", "here", "refused"),
+    [
+        ({"prompt": "full-00000000"}, {}, r"tagger: prompt: the bundle was built with full-00000000, here it is full-"),
+        ({"handbook": "0ld"}, {}, r"tagger: handbook: the bundle was built with 0ld, here it is "),
+        ({}, {"endpoint_model": "another"}, r"tagger: model: the bundle was built with org/model, here it is another"),
+        ({}, {"tagger": "handbook"}, r"the bundle has endpoint, TAGSTREAM_TAGGER says handbook"),
+        ({"name": "oracle"}, {}, r"this release has no tagger 'oracle'"),
+    ],
+)
+def test_what_disagrees_with_the_tagger_is_named(
+    data: str, tmp_path: Path, said: dict[str, str], here: dict[str, str], refused: str
+) -> None:
+    made = Path(shutil.copytree(build(data, tmp_path, tagger="endpoint", **ENDPOINT), tmp_path / "copy"))
+    card = json.loads((made / "tagger.json").read_text())
+    swap(made, "tagger.json", json.dumps(card | said).encode())
+    chosen = settings(made, **{"endpoint_url": "http://127.0.0.1:9/v1"} | here)
+    loaded = load_learned(chosen)
+    with pytest.raises(BundleMismatch, match=refused):
+        loaded.tagger  # noqa: B018

@@ -12,7 +12,7 @@ from schemas.errors import DeadLettersExhausted, InvalidEvent, PoisonBatch, Tran
 from schemas.events import Interaction, NoteTagged
 from schemas.stored import ProfileRecord
 from schemas.topics import Topic
-from schemas.writes import GiveUp, Publish, PutProfile, Skip
+from schemas.writes import GiveUp, KeepForUpgrade, Publish, PutProfile, Skip
 from streams.dead_letters import read_dead_letter
 from streams.engine import Applied, Engine, Job, Limits, PublishFailed, Stop
 from streams.memory import Aborted, MemoryLog, MemoryPublisher, MemorySource
@@ -343,6 +343,14 @@ def test_what_the_handler_gives_up_or_skips_is_counted():
     house = House(9, handle, batch_size=9)
     assert house.run().to_dict() == {"handled": 7, "dead_lettered": 2, "skipped_as_applied": 3, "stale": 1}
     assert [letter.failure.reason for letter in house.dead] == ["too_odd", "too_odd"]
+
+
+def test_what_is_kept_for_an_upgrade_is_handled_and_never_stops_a_job():
+    """Also when all events in a row are: that is an outage of what they lack, and nothing is lost by it."""
+    house = House(9, lambda batch: [KeepForUpgrade(e.message, "image: refused, unreachable") for e in batch], dead_letters_in_a_row=3)
+    assert house.run().to_dict() == {"handled": 9, "dead_lettered": 0, "skipped_as_applied": 0, "stale": 0}
+    assert [(letter.failure.reason, letter.failure.detail) for letter in house.dead] == [("degraded", "image: refused, unreachable")] * 9
+    assert sum(house.committed.values()) == 9
 
 
 def test_counts_of_stale_writes_come_from_the_stores():
