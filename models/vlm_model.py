@@ -19,6 +19,8 @@ from models.prompts import Prompt
 from schemas.errors import BadSetting
 
 CARD_FILE = "tagger.json"
+DEMO = "demo"
+DEMO_DIR = Path(__file__).parent / "demo" / "vlm"
 TILE = 448  # pixels a side of what InternVL sees at once
 ASPECT_MAX = 100.0  # the processors raise above 200
 FAMILIES = {"qwen3_vl": "qwen", "qwen2_5_vl": "qwen", "qwen2_vl": "qwen", "internvl": "internvl"}
@@ -130,7 +132,7 @@ def open_vlm(model: str, device: str = "auto", dtype: str = "auto") -> VlmModel:
     """Loads a model.
 
     Args:
-        model: a local directory, or a hub id.
+        model: ``demo`` (the one in this package, for the simulated community), a local directory, or a hub id.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``.
         dtype: ``auto`` (bfloat16 on CUDA, float32 elsewhere), ``float32``, ``bfloat16`` or ``float16``.
 
@@ -145,13 +147,14 @@ def open_vlm(model: str, device: str = "auto", dtype: str = "auto") -> VlmModel:
     chosen = (torch.bfloat16 if where.startswith("cuda") else torch.float32) if dtype == "auto" else DTYPES.get(dtype)
     if chosen is None:
         raise BadSetting(f"vlm_dtype: {dtype!r} is none of auto, {', '.join(DTYPES)}")
+    place = str(DEMO_DIR) if model == DEMO else model
     try:
-        processor = AutoProcessor.from_pretrained(model)
-        loaded = AutoModelForImageTextToText.from_pretrained(model, dtype=chosen).to(where).eval()
+        processor = AutoProcessor.from_pretrained(place)
+        loaded = AutoModelForImageTextToText.from_pretrained(place, dtype=chosen).to(where).eval()
     except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadSetting(f"vlm_model: {model} cannot be loaded on {where}: {first}") from None
-    return VlmModel(loaded, processor, read_card(Path(model)), model)
+    return VlmModel(loaded, processor, read_card(Path(place)), model)
 
 
 def read_card(directory: Path) -> VlmCard | None:
