@@ -7,6 +7,17 @@ from models.guards.places import stems_of
 from models.handbook import Handbook
 from schemas.events import Tag
 
+_KINDS = (
+    "red,crimson,burgundy,pink,orange,yellow,green,olive,mint,blue,navy,sky blue,purple,lavender,brown,coffee colored,camel,beige,ivory"
+    ",cream,white,black,grey,silver,gold,khaki,apricot,turquoise,teal",
+    "cotton,linen,wool,cashmere,silk,leather,denim,mesh,ceramic,wooden,bamboo,glass,stainless steel,aluminum,carbon fiber,canvas,velvet"
+    ",suede",
+    "spring,summer,autumn,winter",
+    "striped,floral,plaid,solid color,dotted",
+    "matte,glossy",
+    "thick,thin",
+    "large,small,mini",
+)
 _NUMERALS = frozenset("一二三四五六七八九十百千万半两")
 
 
@@ -22,16 +33,23 @@ class Conflict(NamedTuple):
 
 
 class Values:
-    """Words that exclude each other where one stands in the other's place: modifiers of the handbook (colours, materials), numbers."""
+    """Words of which only one can hold where they stand in each other's place: colours among themselves, materials, seasons and so on, as
+    far as the handbook's modifiers name them, and numbers."""
 
     def __init__(self, handbook: Handbook) -> None:
         shared = handbook.shared.modifiers
-        self._values = {tuple(stems_of(text)) for pair in shared.items() for text in pair}
-        self._values |= {value[:-1] for value in self._values if len(value) == 2 and value[-1] == "色"}
+        self._modifiers = {tuple(stems_of(text)) for pair in shared.items() for text in pair}
+        self._kinds: dict[tuple[str, ...], int] = {}
+        for kind, words in enumerate(_KINDS):
+            for en in words.split(","):
+                for text in (en, shared.get(en, en)):
+                    value = tuple(stems_of(text))
+                    self._kinds[value[:-1] if len(value) == 2 and value[-1] == "色" else value] = kind
+                    self._kinds[value] = kind
 
     def has(self, stems: Sequence[str]) -> bool:
         """Whether a modifier stands among the stems."""
-        return any(tuple(stems[first:last]) in self._values for first in range(len(stems)) for last in range(first + 1, len(stems) + 1))
+        return any(tuple(stems[first:last]) in self._modifiers for first in range(len(stems)) for last in range(first + 1, len(stems) + 1))
 
     def instead(self, left: Sequence[str], right: Sequence[str]) -> bool:
         """Whether two texts say the same of different values: what differs, with up to two shared stems around it (``色``), is one."""
@@ -46,8 +64,16 @@ class Values:
         return False
 
     def exclusive(self, left: Sequence[str], right: Sequence[str]) -> bool:
-        """Whether two runs of stems are values of which only one can hold."""
-        return left != right and ((tuple(left) in self._values and tuple(right) in self._values) or (_number(left) and _number(right)))
+        """Whether two runs of stems are different values of one kind."""
+        if left == right:
+            return False
+        kind = self._kind(left)
+        return (kind is not None and kind == self._kind(right)) or (_number(left) and _number(right))
+
+    def _kind(self, stems: Sequence[str]) -> int | None:
+        """Of the value that the run is or ends with: ``mustard yellow`` is a yellow."""
+        ends = (self._kinds.get(tuple(stems[first:])) for first in range(len(stems)))
+        return next((kind for kind in ends if kind is not None), None)
 
 
 def resolve(tags: Sequence[Tag], values: Values) -> tuple[list[Tag], list[Conflict]]:

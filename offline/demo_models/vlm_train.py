@@ -100,13 +100,19 @@ class _Run:
     """Weights, optimiser and clock of one training."""
 
     def __init__(self, model: Any, training: Training, out: Path, say: Say) -> None:
-        self.step, self.loss, self.spent = 0, float("nan"), 0.0
+        self.step, self.spent = 0, 0.0
+        self._loss = torch.tensor(float("nan"))
         self._model, self._training, self._path, self._say = model, training, out / CHECKPOINT, say
         plain = [p for p in model.parameters() if p.ndim < 2]
         decayed = [p for p in model.parameters() if p.ndim >= 2]
         groups = [{"params": decayed, "weight_decay": training.decay}, {"params": plain, "weight_decay": 0.0}]
         self._optimiser = torch.optim.AdamW(groups, lr=training.rate, betas=(0.9, 0.98), fused=training.device != "cpu")
         self._began = time.monotonic()
+
+    @property
+    def loss(self) -> float:
+        """Of the last batch."""
+        return float(self._loss)
 
     def progress(self) -> float:
         """Share of the training that is done."""
@@ -133,8 +139,8 @@ class _Run:
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         self.step += 1
+        self._loss = loss.detach()
         if self.step % 50 == 0 or self.step == 1:
-            self.loss = float(loss.detach())
             self._say(f"step {self.step}: loss {self.loss:.4f}, rate {rate:.1e}, {self.spent:.0f} s, {100 * progress:.0f} %")
         if self.step % training.save_every == 0:
             self.save()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.build import build_tagger
 from models.guards import Guards
 from models.guards.vocabulary import KnownTags
 from models.handbook import load_handbook
@@ -18,6 +19,7 @@ from models.vlm_model import CARD_FILE, VlmCard, VlmModel, open_vlm, read_card
 from models.vlm_tagger import Bounds, VlmTagger
 from schemas.errors import BadSetting, BundleMismatch, PoisonBatch
 from schemas.events import NoteEvent, Product
+from schemas.settings import Settings
 from tests.models.hashing_encoder import HashingEncoder
 from tests.models.injections import INJECTIONS
 from tests.models.tiny_vlm import PIXELS, tiny_intern, tiny_qwen
@@ -211,6 +213,18 @@ def test_weights_are_refused_that_were_trained_with_something_else(tmp_path: Pat
         model.card = msgspec.structs.replace(right, **{field: "9-old"})
         with pytest.raises(BundleMismatch, match=f"some/where: was trained with {field} 9-old"):
             VlmTagger(model, HANDBOOK)
+
+
+def test_the_settings_build_it(tmp_path: Path) -> None:
+    ours = tiny_qwen()
+    ours.model.save_pretrained(tmp_path)
+    ours.processor.save_pretrained(tmp_path)
+    built = build_tagger(Settings(vlm_model=str(tmp_path), vlm_device="cpu", vlm_image_pixels=PIXELS, vlm_batch=3), HashingEncoder(), "vlm")
+    assert isinstance(built, VlmTagger) and built.name == "vlm"
+    assert built._bounds == Bounds(batch=3, image_pixels=PIXELS)
+    assert built._guards.aliases and built._guards.values and built._guards.evidence and built._known
+    with pytest.raises(BadSetting, match="TAGSTREAM_VLM_MODEL"):
+        build_tagger(Settings(), HashingEncoder(), "vlm")
 
 
 def test_loading_from_a_directory_and_refusals(tmp_path: Path) -> None:

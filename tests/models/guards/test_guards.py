@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from models.answers import parse_answer
 from models.guards import Aliases, Guarded, Guards, build_guards, guard
-from models.guards.contradiction import Values, differing
+from models.guards.contradiction import Values, differing, resolve
 from models.guards.places import Places, stems_of
 from models.guards.vocabulary import KnownTags
 from models.handbook import load_handbook
 from models.roles import NoteMedia, SeenImage, Spoken, Utterance
 from offline.simulate.notes import Community
+from offline.simulate.true_tagger import true_tags
 from schemas.events import Evidence, NoteEvent, Product
 from schemas.settings import Settings
 from tests.models.hashing_encoder import HashingEncoder
@@ -158,8 +159,21 @@ class TestContradiction:
             ("striped fabric", "garment_type", "body"),
         ):
             assert len(guarded(self.CARD, other, ("blue linen shirt", "garment_type", "product"), guards=self.GUARDS).tags) == 2
+        one = note(title="striped fabric", products=[Product(name="blue fabric, lightweight bag, waterproof bag")])
+        seen = (("striped fabric", "fabric", "title"), ("blue fabric", "fabric", "product"), ("waterproof bag", "fabric", "product"))
+        assert len(guarded(one, *seen, guards=self.GUARDS).tags) == 3, "a colour and a pattern can both be true"
         both = (("red linen shirt", "garment_type", "title"), ("striped fabric", "fabric", "body"))
         assert len(guarded(self.CARD, *both, guards=self.GUARDS).tags) == 2, "neither is on the card"
+
+    def test_true_tags_of_the_community_do_not_contradict_each_other(self) -> None:
+        for made in Community(7).notes(300):
+            tags = true_tags(made.truth)
+            assert resolve(tags, Values(HANDBOOK)) == (tags, [])
+
+    def test_shades_with_two_words(self) -> None:
+        one = note(title="mustard yellow coat", products=[Product(name="sky blue coat")])
+        found = guarded(one, ("mustard yellow coat", "style", "title"), ("sky blue coat", "style", "product"), guards=self.GUARDS)
+        assert [tag.text for tag in found.tags] == ["sky blue coat"]
 
     def test_chinese(self) -> None:
         one = note(title="红色连衣裙", products=[Product(name="蓝色连衣裙")])
