@@ -29,7 +29,7 @@ SHAPES: dict[str, dict[str, Any] | None] = {
         "output_size": 512, "attention_heads": 4, "linear_units": 2048, "num_blocks": 50, "tp_blocks": 20, "kernel_size": 11,
     },
 }  # fmt: skip
-STRETCHES = {"demo": (48, 4), "SenseVoiceSmall": (12, 2)}
+STRETCHES = {"demo": (48, 4), "SenseVoiceSmall": (6, 1)}
 THREADS = 1
 AT_LEAST = 1.7
 

@@ -1,8 +1,8 @@
 """Features as SenseVoice was trained on: log mel banks, seven frames put together every sixth (low frame rate: one per 60 ms), shifted and
 scaled by ``am.mvn``. No dither, so the same sound gives the same features.
 
-The banks are Kaldi's arithmetic in numpy, without torch: kaldi-native-fbank gives the same values frame by frame and takes several times
-as long.
+The banks are Kaldi's arithmetic in numpy and scipy, without torch: kaldi-native-fbank gives the same values frame by frame and takes
+several times as long. scipy's transform of single precision takes a quarter of the time of numpy's.
 """
 
 from functools import cache
@@ -48,6 +48,8 @@ class FrontEnd:
 def mel_banks(sound: Floats, spec: FrontEndSpec) -> Floats:
     """Log mel banks of a sound in [-1, 1], (frames, mels), one per ``frame_shift``: Kaldi's fbank without dither and energy, from 20 Hz up,
     frames within the sound only."""
+    from scipy.fft import rfft
+
     length, shift = spec.fs * spec.frame_length // 1000, spec.fs * spec.frame_shift // 1000
     if len(sound) < length:
         sound = np.pad(sound, (0, length - len(sound)))
@@ -59,7 +61,7 @@ def mel_banks(sound: Floats, spec: FrontEndSpec) -> Floats:
     for at in range(0, len(view), BLOCK):
         frames = view[at : at + BLOCK] - view[at : at + BLOCK].mean(axis=1, keepdims=True)
         before = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
-        spectrum = np.fft.rfft((frames - PREEMPHASIS * before) * window, size, axis=1)[:, : size // 2]
+        spectrum = rfft((frames - PREEMPHASIS * before) * window, size, axis=1)[:, : size // 2]
         found[at : at + BLOCK] = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ mels
     return np.log(np.maximum(found, EPSILON))
 
