@@ -95,16 +95,28 @@ def _options(settings: Settings) -> str:
     return f"{settings.tagger_known_tags}.{''.join(str(int(one)) for one in stand)}.{settings.guard_alias_similarity:g}"
 
 
-def card_of(tagger: Tagger, max_tags: int) -> TaggerCard:
+def correction_of(settings: Settings) -> str:
+    """What identifies the model that puts transcripts right; empty where none does."""
+    from models.transcriber.correction import PROMPT_VERSION
+
+    return f"{PROMPT_VERSION}-{settings.endpoint_model}" if settings.transcriber_correction else ""
+
+
+def version_with(tagger: Tagger, correction: str) -> str:
+    """A tagger's version, given what puts its transcripts right."""
+    return f"{tagger.version}+{correction}" if correction else tagger.version
+
+
+def card_of(tagger: Tagger, max_tags: int, correction: str = "") -> TaggerCard:
     """What identifies a tagger in a bundle."""
     from models.endpoint_tagger import EndpointTagger
     from models.prompts import Prompts
 
     prompts: Prompts | None = getattr(tagger, "prompts", None)  # of those with a language model
     if prompts is None:
-        return TaggerCard(tagger.name, max_tags)
+        return TaggerCard(tagger.name, max_tags, correction=correction)
     model = tagger.chat.spec.model if isinstance(tagger, EndpointTagger) else getattr(tagger, "weights", "")
-    return TaggerCard(tagger.name, max_tags, model, prompts.style.name, prompts.version, prompts.handbook.version)
+    return TaggerCard(tagger.name, max_tags, model, prompts.style.name, prompts.version, prompts.handbook.version, correction)
 
 
 def digest_of(directory: Path) -> str:

@@ -120,10 +120,13 @@ class Learned:
         return Identity(self.encoder.version, spaces, self.weights)
 
 
-def bundle_version(tagger: Tagger, encoder: TagEncoder, transcriber: str | None = None) -> str:
+def bundle_version(tagger: Tagger, encoder: TagEncoder, transcriber: str | None = None, correction: str = "") -> str:
     """The version of a bundle without learned spaces: ``b`` and ten hex digits over the names and versions of the parts; ``transcriber``:
-    its version, where there is one."""
-    return version_of((tagger.name, tagger.version, encoder.version), {TRANSCRIBER: transcriber} if transcriber else {})
+    its version, where there is one; ``correction``: see ``TaggerCard``."""
+    from models.build import version_with
+
+    names = (tagger.name, version_with(tagger, correction), encoder.version)
+    return version_of(names, {TRANSCRIBER: transcriber} if transcriber else {})
 
 
 class Bundle:
@@ -177,7 +180,7 @@ class Bundle:
         Raises:
             BundleMismatch: the settings choose another tagger, or its model, prompt or handbook is not what the bundle was built with.
         """
-        from models.build import TAGGERS, build_tagger, card_of
+        from models.build import TAGGERS, build_tagger, card_of, correction_of, version_with
         from models.handbook import load_handbook
 
         self.check((TAGGER, HANDBOOK))
@@ -193,14 +196,14 @@ class Bundle:
         if card.style:
             chosen = replace(chosen, endpoint_prompt=card.style)
         tagger = build_tagger(chosen, encoder, card.name, load_handbook(self.directory / HANDBOOK))
-        here = card_of(tagger, card.max_tags)
-        for what in ("model", "prompt", "handbook"):
+        here = card_of(tagger, card.max_tags, correction_of(chosen))
+        for what in ("model", "prompt", "handbook", "correction"):
             if getattr(here, what) != getattr(card, what):
                 raise BundleMismatch(
-                    f"bundle {self.directory}: {TAGGER}: {what}: the bundle was built with {getattr(card, what)}, here it is "
-                    f"{getattr(here, what)}; use that {what}, or build another bundle"
+                    f"bundle {self.directory}: {TAGGER}: {what}: the bundle was built with {getattr(card, what) or 'none'}, here it is "
+                    f"{getattr(here, what) or 'none'}; use that {what}, or build another bundle"
                 )
-        self._agrees(TAGGER, tagger.version, None)
+        self._agrees(TAGGER, version_with(tagger, here.correction), None)
         return tagger
 
     def space(self, name: str, encoder: TagEncoder) -> Space:
@@ -270,12 +273,12 @@ def load_learned(settings: Settings) -> Learned:
         BadSetting: when the tag encoder cannot be loaded.
     """
     if not settings.bundle:
-        from models.build import build_tagger
+        from models.build import build_tagger, correction_of
         from models.encoder import load_tag_encoder
 
         encoder: TagEncoder = load_tag_encoder(settings)
         tagger = build_tagger(settings, encoder)
-        version = bundle_version(tagger, encoder, transcriber_version(settings))
+        version = bundle_version(tagger, encoder, transcriber_version(settings), correction_of(settings))
         return Learned(lambda: tagger, encoder, version, {}, {}, open_transcriber=lambda: find_transcriber(settings))
     from models.build import DEFAULT
 

@@ -92,7 +92,7 @@ def build_bundle(
 
 def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[str, Part], dict[str, Path | bytes]]:
     """Handbook, tagger and tag encoder; ``directory`` of another handbook than the shipped one."""
-    from models.build import build_tagger, card_of
+    from models.build import build_tagger, card_of, correction_of, version_with
     from models.encoder import encoder_directory, load_tag_encoder
     from models.handbook import HANDBOOK_DIR, load_handbook
 
@@ -101,7 +101,8 @@ def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[
     tell("tag encoder: loading, exported first where that was not done yet")
     encoder = load_tag_encoder(plain, handbook.glossary())
     tagger = build_tagger(plain, encoder, handbook=handbook)
-    card = card_of(tagger, settings.tagger_max_tags)
+    correction = correction_of(plain)
+    card = card_of(tagger, settings.tagger_max_tags, correction)
     files: dict[str, dict[str, Path | bytes]] = {
         HANDBOOK: {f"{HANDBOOK}/{path.name}": path for path in sorted((directory or HANDBOOK_DIR).glob("*.yaml"))},
         TAGGER: {TAGGER_FILE: msgspec.json.encode(card)},
@@ -111,7 +112,7 @@ def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[
     }
     parts = {
         HANDBOOK: _part(files[HANDBOOK], handbook.version),
-        TAGGER: msgspec.structs.replace(_part(files[TAGGER], tagger.version), name=tagger.name),
+        TAGGER: msgspec.structs.replace(_part(files[TAGGER], version_with(tagger, correction)), name=tagger.name),
         TAG_ENCODER: _part(files[TAG_ENCODER], encoder.version, encoder.dimension),
     }
     for name, part in parts.items():

@@ -73,7 +73,8 @@ class SpaceCard(Struct, frozen=True):
 
 class TaggerCard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """``tagger.json``: which tagger, and what its version depends on. Of one with a language model, whose weights a bundle does not hold:
-    ``model`` its id or the hash of its weights, ``style`` the name of its prompts, ``prompt`` and ``handbook`` the versions of both."""
+    ``model`` its id or the hash of its weights, ``style`` the name of its prompts, ``prompt`` and ``handbook`` the versions of both.
+    ``correction``: prompt version and model that put transcripts right, empty where none does."""
 
     name: str
     max_tags: Annotated[int, Meta(ge=1)]
@@ -81,6 +82,7 @@ class TaggerCard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     style: str = ""
     prompt: str = ""
     handbook: str = ""
+    correction: str = ""
 
 
 class MergeWeights(Struct, frozen=True, forbid_unknown_fields=True):

@@ -172,6 +172,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         str, _doc("SenseVoice model that hears: demo, a local directory or a hub id (iic/SenseVoiceSmall); empty = none")
     ] = ""
     transcriber_device: Annotated[str, _doc("torch device of a transcriber without an ONNX file, as cuda:0")] = "cpu"
+    transcriber_correction: Annotated[bool, _doc("transcripts are put right by the chat endpoint's model, as far as a guard allows")] = (
+        False
+    )
     transcriber_threads: Annotated[int, Meta(ge=0), _doc("threads of the transcriber; 0 = all cores with onnxruntime")] = 1
     endpoint_url: Annotated[str, _doc("chat endpoint of the tagger endpoint, as http://host:8000/v1; its key is OPENAI_API_KEY alone")] = ""
     endpoint_model: Annotated[str, _doc("name by which the chat endpoint knows its model; empty = the bundle's")] = ""

@@ -1,10 +1,12 @@
 """The media of a whole batch, as ``Tagger.tag`` takes them: fetched side by side, decoded in a few processes, speech written down."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
+
+from msgspec.structs import replace
 
 from consumers.media.decoder import Decoder
 from consumers.media.fetch import Fetcher
@@ -12,14 +14,20 @@ from consumers.media.limits import MediaLimits, limits_of
 from consumers.media.open_note import open_media
 from consumers.media.results import Media, NoteSound
 from consumers.media.senses import Senses
+from models.build import endpoint_spec
 from models.bundle import Learned
+from models.chat_endpoint import ChatEndpoint, EndpointRefuses
+from models.endpoint_tagger import EndpointTagger
 from models.roles import NoteMedia, SeenImage, Spoken, Transcriber
+from models.transcriber.correction import Complete, correct_utterances
+from schemas.errors import Transient
 from schemas.events import NoteEvent
 from schemas.settings import Settings
 
 NOTES_AT_A_TIME = 8
 NOTHING = NoteMedia()
 NOT_WRITTEN_DOWN = "audio: not written down, the transcriber fails on it"
+NOT_CORRECTED = "audio: not put right, endpoint unavailable"
 log = logging.getLogger(__name__)
 
 
@@ -34,7 +42,14 @@ def opener_for(made: Learned, settings: Settings) -> "MediaOpener | None":
     senses = Senses(sees=made.tagger.sees, hears=transcriber is not None)
     if not senses.sees and not senses.hears:
         return None
-    return MediaOpener(limits_of(settings), senses, transcriber=transcriber, decoders=settings.media_decoders)
+    opener = MediaOpener(limits_of(settings), senses, transcriber=transcriber, decoders=settings.media_decoders)
+    if transcriber is not None and settings.transcriber_correction:
+        if isinstance(made.tagger, EndpointTagger):
+            opener.complete = made.tagger.chat.say
+        else:
+            chat = ChatEndpoint(endpoint_spec(settings))
+            opener.complete, opener.at_end = chat.say, chat.close
+    return opener
 
 
 class MediaOpener:
@@ -48,6 +63,8 @@ class MediaOpener:
         senses: what the tagger makes use of.
         transcriber: writes speech down; without one no sound is opened.
         decoders: processes that decode.
+
+    ``complete`` puts transcripts right, where it is set; ``at_end`` is called by ``close``.
     """
 
     def __init__(self, limits: MediaLimits, senses: Senses, *, transcriber: Transcriber | None = None, decoders: int = 2) -> None:
@@ -55,6 +72,8 @@ class MediaOpener:
         self._senses = Senses(sees=senses.sees, hears=senses.hears and transcriber is not None)
         self._transcriber = transcriber
         self._decoders = [Decoder(limits) for _ in range(decoders)]
+        self.complete: Complete | None = None
+        self.at_end: Callable[[], None] | None = None
         self._pool = ThreadPoolExecutor(NOTES_AT_A_TIME, thread_name_prefix="media-open")
 
     def __enter__(self) -> Self:
@@ -68,6 +87,8 @@ class MediaOpener:
         self._pool.shutdown(wait=True, cancel_futures=True)
         for decoder in self._decoders:
             decoder.close()
+        if self.at_end is not None:
+            self.at_end()
 
     def open(self, notes: Sequence[NoteEvent]) -> list[NoteMedia]:
         """The media of each note, in order."""
@@ -78,7 +99,8 @@ class MediaOpener:
             turns = [(note, self._decoders[place % len(self._decoders)]) for place, note in enumerate(wanted)]
             opened = list(self._pool.map(lambda turn: open_media(turn[0], fetcher, turn[1], senses=self._senses), turns))
         spoken = self._spoken([one.sounds for one in opened])
-        answers = iter([_media(*one) for one in zip(opened, spoken, strict=True)])
+        corrected = list(self._pool.map(self._corrected, wanted, spoken))
+        answers = iter([_media(*one) for one in zip(opened, corrected, strict=True)])
         return [next(answers) if self._senses.wants(note) else NOTHING for note in notes]
 
     def _spoken(self, sounds: Sequence[Sequence[NoteSound]]) -> list[list[Spoken] | None]:
@@ -94,9 +116,25 @@ class MediaOpener:
             log.warning("the transcriber fails on a note's sound: %s", error)
             return [None]
 
+    def _corrected(self, note: NoteEvent, spoken: list[Spoken] | None) -> tuple[list[Spoken], str]:
+        """A note's speech put right, and what it lacks; where the endpoint does not answer it stays as it was heard."""
+        if spoken is None:
+            return [], NOT_WRITTEN_DOWN
+        if self.complete is None or not spoken:
+            return spoken, ""
+        names = [name for card in note.products for name in (card.brand, card.name) if name]
+        try:
+            better = correct_utterances([one.utterance for one in spoken], names, self.complete)
+        except Transient:
+            return spoken, NOT_CORRECTED
+        except EndpointRefuses:
+            return spoken, ""
+        return [replace(one, utterance=utterance) for one, utterance in zip(spoken, better, strict=True)], ""
 
-def _media(opened: Media, spoken: list[Spoken] | None) -> NoteMedia:
+
+def _media(opened: Media, heard: tuple[list[Spoken], str]) -> NoteMedia:
     own = [SeenImage(item.image, "image", item.index) for item in opened.images]
     frames = [SeenImage(item.frame.image, "video", item.frame.position_ms) for item in opened.frames]
-    degraded = opened.degraded if spoken is not None else [*opened.degraded, NOT_WRITTEN_DOWN]
-    return NoteMedia([*own, *frames], spoken or [], degraded, opened.may_recover)
+    spoken, lack = heard
+    degraded = [*opened.degraded, lack] if lack else opened.degraded
+    return NoteMedia([*own, *frames], spoken, degraded, opened.may_recover or lack == NOT_CORRECTED)

@@ -7,11 +7,12 @@ import pytest
 
 from benchmarks.edits import Edit, Shot, write
 from consumers.media.limits import HostRule, MediaLimits
-from consumers.media.opener import NOT_WRITTEN_DOWN, NOTHING, MediaOpener, opener_for
+from consumers.media.opener import NOT_CORRECTED, NOT_WRITTEN_DOWN, NOTHING, MediaOpener, opener_for
 from consumers.media.senses import Senses
 from models.bundle import Learned
 from models.roles import Utterance
-from schemas.events import NoteEvent
+from schemas.errors import Transient
+from schemas.events import NoteEvent, Product
 from schemas.settings import Settings
 from tests.consumers.media_server import png, serving, wav
 
@@ -136,6 +137,24 @@ def test_sound_that_the_transcriber_fails_on_costs_its_own_note_only(root, serve
         found = opener.open(notes)
     assert [len(of.speech) for of in found] == [1, 0, 1]
     assert [of.degraded for of in found] == [[], [NOT_WRITTEN_DOWN], []] and not found[1].may_recover
+
+
+def test_speech_is_put_right_with_the_notes_own_names_or_stays_as_it_was_heard(root, server):
+    def complete(asked):
+        if "8000" in asked.rpartition("<transcript>")[2]:
+            raise Transient("endpoint", "down")
+        assert "Kitefoot" in asked
+        return "12000 sample's"
+
+    (root / "long.wav").write_bytes(wav(0.75))
+    products = [Product(name="Zephyr", brand="Kitefoot")]
+    notes = [note(0, audios=[f"file://{root}/long.wav"], products=products), note(1, audios=[f"{server.url}/wav"])]
+    with MediaOpener(limits_for(root, server), Senses(), transcriber=Listener()) as opener:
+        opener.complete = complete
+        right, heard = opener.open(notes)
+    assert ([one.utterance.text for one in right.speech], right.degraded) == (["12000 sample's"], [])
+    assert ([one.utterance.text for one in heard.speech], heard.degraded) == (["8000 samples"], [NOT_CORRECTED])
+    assert (right.may_recover, heard.may_recover) == (False, True)
 
 
 def test_nothing_is_opened_for_notes_without_media_or_deleted(root, monkeypatch):

@@ -230,6 +230,7 @@ def test_a_bundle_of_an_endpoints_tagger_refers_to_model_prompt_and_handbook(dat
         ({"handbook": "0ld"}, {}, r"tagger: handbook: the bundle was built with 0ld, here it is "),
         ({}, {"endpoint_model": "another"}, r"tagger: model: the bundle was built with org/model, here it is another"),
         ({}, {"tagger": "handbook"}, r"the bundle has endpoint, TAGSTREAM_TAGGER says handbook"),
+        ({}, {"transcriber_correction": True}, r"tagger: correction: the bundle was built with none, here it is 1-org/model"),
         ({"name": "oracle"}, {}, r"this release has no tagger 'oracle'"),
     ],
 )
@@ -243,3 +244,11 @@ def test_what_disagrees_with_the_tagger_is_named(
     loaded = load_learned(chosen)
     with pytest.raises(BundleMismatch, match=refused):
         loaded.tagger  # noqa: B018
+
+
+def test_what_puts_transcripts_right_is_part_of_the_version(data: str, tmp_path: Path) -> None:
+    plain, corrected = (build(data, tmp_path, endpoint_model="m", transcriber_correction=on) for on in (False, True))
+    assert plain.name != corrected.name == load_learned(made_of(data, endpoint_model="m", transcriber_correction=True)).version
+    assert load_learned(settings(corrected, endpoint_model="m", transcriber_correction=True)).version == corrected.name
+    with pytest.raises(BundleMismatch, match=r"correction: the bundle was built with 1-m, here it is none"):
+        load_learned(settings(corrected))
