@@ -57,7 +57,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     guard_contradictions: Annotated[bool, _doc("a model's tag goes that contradicts the product card")] = True
     guard_aliases: Annotated[bool, _doc("a model's tag that says the same as one of the handbook takes its wording")] = True
     guard_alias_similarity: Annotated[Share, _doc("cosine from which two tags say the same")] = 0.93
-    vlm_model: Annotated[str, _doc("vision-language model of the tagger vlm: a local directory or a hub id (Qwen3-VL, InternVL3)")] = ""
+    vlm_model: Annotated[str, _doc("model of the tagger vlm: demo, a local directory or a hub id (Qwen3-VL, InternVL3)")] = ""
     vlm_device: Annotated[str, _doc("where it runs: auto, cpu, cuda, cuda:1; auto = cuda where there is one")] = "auto"
     vlm_dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], _doc("its arithmetic; auto = bfloat16 on cuda, float32 elsewhere")
