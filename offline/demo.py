@@ -1,6 +1,7 @@
-"""``tagstream demo``: the whole event path once, on real servers, with the sample notes and readers. Read ``run`` from top to bottom.
+"""``tagstream demo``: the whole event path once, on real servers, with the sample notes and readers; then notes to be seen and heard.
 
-It works in a namespace of its own, which it clears at its start, so that nothing else on the stack is touched and every run shows the same.
+Read ``run`` from top to bottom. It works in namespaces of its own, which it clears at their start, so that nothing else on the stack is
+touched and every run shows the same.
 """
 
 import time
@@ -19,6 +20,7 @@ from consumers.namespace import drop_namespace
 from consumers.slo import Slo, measure_live
 from consumers.tag_notes import now_ms
 from deploy.local.stack import Stack
+from offline.demo_media import SeenAndHeard, see_and_hear
 from offline.live import (
     METRICS,
     percentiles,
@@ -31,6 +33,7 @@ from offline.live import (
     wait_recallable,
 )
 from offline.samples.load import SHOWCASE_READERS, load_interactions, load_notes
+from offline.show_demo_media import seen_and_heard
 from recall.build import open_stores, tag_encoder
 from recall.query import Query, Recalled, RecallStores, recall
 from recall.reader import KnownNotes, ProfileView, read_reader, view_profile
@@ -46,7 +49,7 @@ LIVE_PER_S = 20.0
 
 
 class Shown(Struct, frozen=True):
-    """What the demo ends with. ``timings``: ms from publishing to each stage, by live note; ``slo``: of the same notes."""
+    """What the event path ends with. ``timings``: ms from publishing to each stage, by live note; ``slo``: of the same notes."""
 
     notes: list[NoteRecord]
     profiles: list[ProfileView]
@@ -54,43 +57,57 @@ class Shown(Struct, frozen=True):
     timings: list[dict[str, int]]
     slo: Slo
     metrics: Report
+
+
+class Demo(Struct, frozen=True):
+    """Everything that the demo shows."""
+
+    path: Shown
+    media: SeenAndHeard
     seconds: float
 
 
-def run(settings: Settings, console: Console, *, keep: bool) -> Shown:
+def run(settings: Settings, console: Console, *, keep: bool) -> Demo:
     """Runs the demo; what it started it stops, unless ``keep``.
 
     Raises:
         MissingPrerequisite: the machine lacks something.
         Transient: a server or a consumer does not get ready.
     """
-    from offline.samples.render import render_media  # OpenCV only where pictures are drawn
-
     began = time.monotonic()
     with _stack(settings, console, keep=keep) as live:
-        console.print("[bold]media[/]   drawing the sample notes' images and clips")
-        media = Path(settings.data, "samples")
-        render_media(media)
-        drop_namespace(live)
-        create_topics(live, all_topics(live.namespace))
-        now = now_ms()
-        notes, interactions = load_notes(media, now), load_interactions(now)
-        touched = {event.note_id for event in interactions}
-        known = [note for note in notes if note.note_id in touched]
-        fresh = [note for note in notes if note.note_id not in touched]
-        log = Path(settings.data, "demo-consumers.log")
-        with running_consumers(live, log, lambda text: console.print(f"[bold]consume[/] {text}", highlight=False), (*JOBS, METRICS)):
-            console.print(f"[bold]publish[/] {len(known)} note events that readers know, then {len(interactions)} interactions")
-            publish(live, known)
-            wait_caught_up(live)
-            publish(live, interactions)
-            console.print(f"[bold]publish[/] {len(fresh)} note events nobody has seen, {LIVE_PER_S:.0f} a second")
-            sent = publish_live(live, fresh, LIVE_PER_S)
-            wait_caught_up(live)
-            stores = open_stores(live)
-            records = wait_recallable(stores.notes, [note.note_id for note in notes], sent)
-            wait_counted(live)
-            return _look(live, stores, records, sent, began)
+        path = _event_path(live, console)
+        media = see_and_hear(live, console)
+        return Demo(path, media, time.monotonic() - began)
+
+
+def _event_path(live: Settings, console: Console) -> Shown:
+    """Sample notes and interactions through every job, to profiles and recalls."""
+    from offline.samples.render import render_media  # OpenCV only where pictures are drawn
+
+    console.print("[bold]media[/]   drawing the sample notes' images and clips")
+    media = Path(live.data, "samples")
+    render_media(media)
+    drop_namespace(live)
+    create_topics(live, all_topics(live.namespace))
+    now = now_ms()
+    notes, interactions = load_notes(media, now), load_interactions(now)
+    touched = {event.note_id for event in interactions}
+    known = [note for note in notes if note.note_id in touched]
+    fresh = [note for note in notes if note.note_id not in touched]
+    log = Path(live.data, "demo-consumers.log")
+    with running_consumers(live, log, lambda text: console.print(f"[bold]consume[/] {text}", highlight=False), (*JOBS, METRICS)):
+        console.print(f"[bold]publish[/] {len(known)} note events that readers know, then {len(interactions)} interactions")
+        publish(live, known)
+        wait_caught_up(live)
+        publish(live, interactions)
+        console.print(f"[bold]publish[/] {len(fresh)} note events nobody has seen, {LIVE_PER_S:.0f} a second")
+        sent = publish_live(live, fresh, LIVE_PER_S)
+        wait_caught_up(live)
+        stores = open_stores(live)
+        records = wait_recallable(stores.notes, [note.note_id for note in notes], sent)
+        wait_counted(live)
+        return _look(live, stores, records, sent)
 
 
 @contextmanager
@@ -107,7 +124,7 @@ def _stack(settings: Settings, console: Console, *, keep: bool) -> Iterator[Sett
             stack.down()
 
 
-def _look(settings: Settings, stores: RecallStores, records: list[NoteRecord], sent: dict[str, int], began: float) -> Shown:
+def _look(settings: Settings, stores: RecallStores, records: list[NoteRecord], sent: dict[str, int]) -> Shown:
     """Profiles, recalls and timings, read the way any client would."""
     now = now_ms()
     readers = [read_reader(user, now, stores.profiles, KnownNotes(stores.notes), settings) for user in SHOWCASE_READERS]
@@ -121,12 +138,12 @@ def _look(settings: Settings, stores: RecallStores, records: list[NoteRecord], s
         timings=timings,
         slo=measure_live(settings, min(sent.values()), now),
         metrics=read_report(settings, redis_client(settings)),
-        seconds=time.monotonic() - began,
     )
 
 
-def summary(shown: Shown) -> dict[str, Any]:
+def summary(done: Demo) -> dict[str, Any]:
     """The demo's figures for ``--json``: counts, percentiles by stage in ms, reasons per recall."""
+    shown = done.path
     return {
         "notes": len(shown.notes),
         "tags": sum(len(note.tags) for note in shown.notes),
@@ -135,5 +152,6 @@ def summary(shown: Shown) -> dict[str, Any]:
         "recalls": [msgspec.to_builtins(recalled) for _, recalled in shown.recalls],
         "profiles": [msgspec.to_builtins(profile) for profile in shown.profiles],
         "metrics": msgspec.to_builtins(shown.metrics),
-        "seconds": round(shown.seconds, 1),
+        "seen_and_heard": seen_and_heard(done.media),
+        "seconds": round(done.seconds, 1),
     }

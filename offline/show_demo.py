@@ -1,4 +1,4 @@
-"""The command ``tagstream demo`` and what it shows at the end: tags, profiles, recalls with reasons, time to recallable, metrics."""
+"""The command ``tagstream demo`` and what it shows: tags, profiles, recalls with reasons, times, metrics, what was seen and heard."""
 
 import json
 from collections.abc import Sequence
@@ -11,8 +11,9 @@ from rich.text import Text
 
 from consumers.metrics_cli import show as show_metrics
 from consumers.slo import line
-from offline.demo import NAMESPACE, Shown, run, summary
+from offline.demo import NAMESPACE, Demo, run, summary
 from offline.live import percentiles
+from offline.show_demo_media import show_seen_and_heard
 from recall.views import show_profile, show_recalled, shown
 from schemas.settings import load
 from schemas.stored import NoteRecord
@@ -31,7 +32,8 @@ STAGES = {
 def demo(keep: bool, as_json: bool) -> None:
     """Run the event path once on real Kafka, Redis and Milvus with the sample notes and readers.
 
-    Starts the local stack if it is not up, works under the namespace "demo" and clears that namespace first.
+    Then a few simulated notes with pictures, clips and voices, seen and heard by the demo models. Starts the local stack if it is not up,
+    works under the namespaces "demo" and "demo-media" and clears them first.
 
     Example: tagstream demo --keep
     """
@@ -48,8 +50,9 @@ def demo(keep: bool, as_json: bool) -> None:
         progress.print("  tagstream consume all &   tagstream recall u-runner-en --explain   tagstream dev down", highlight=False)
 
 
-def show(console: Console, done: Shown) -> None:
-    """Everything, in the order in which a note becomes a recommendation."""
+def show(console: Console, whole: Demo) -> None:
+    """Everything, in the order in which a note becomes a recommendation; then the notes with media."""
+    done = whole.path
     console.print(Rule("tags of each note"))
     console.print(tag_table(done.notes))
     console.print(Rule("reader profiles"))
@@ -62,7 +65,9 @@ def show(console: Console, done: Shown) -> None:
     console.print(stage_table(done.timings))
     console.print(Rule("what recall of fresh notes earned"))
     show_metrics(console, done.metrics)
-    console.print(Text(f"whole demo: {done.seconds:.0f} s", style="dim"))
+    console.print(Rule("seen and heard: simulated notes through the demo models"))
+    show_seen_and_heard(console, whole.media)
+    console.print(Text(f"whole demo: {whole.seconds:.0f} s", style="dim"))
     console.print(Text(line(done.slo), style="bold green" if done.slo.met else "bold red"), soft_wrap=True)
 
 
