@@ -137,9 +137,9 @@ def _redrive(settings: Settings, *options: str, code: int = 0) -> list[dict[str,
 
 
 @contextmanager
-def serving_model(port: int) -> Iterator["subprocess.Popen[bytes]"]:
+def serving_model(port: int, module: str = "tests.models.chat_server", *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
     """An endpoint in a process of its own, that can be killed."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.models.chat_server", str(port)], cwd=ROOT, start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-m", module, str(port), *arguments], cwd=ROOT, start_new_session=True)
     try:
         until("the endpoint listens", lambda: _listens(port))
         yield process
@@ -154,7 +154,7 @@ def _listens(port: int) -> bool:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
@@ -162,7 +162,7 @@ def _free_port() -> int:
 
 def test_an_endpoint_killed_in_the_middle_loses_nothing_and_upgrades_later(house: Settings) -> None:
     """Endpoint and consumer are both killed while notes flow; every note is tagged at once, and by the model in the end."""
-    port = _free_port()
+    port = free_port()
     chosen = replace(house, endpoint_url=f"http://127.0.0.1:{port}/v1", tag_notes_batch=4)
     ids = [f"n{number}" for number in range(60)]
     with running(chosen, "index-notes"), contextlib.ExitStack() as second:
