@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -20,7 +20,6 @@ from consumers.namespace import drop_namespace
 from consumers.slo import Slo, measure_live
 from consumers.tag_notes import now_ms
 from deploy.local.stack import Stack
-from offline.demo_media import SeenAndHeard, see_and_hear
 from offline.live import (
     METRICS,
     percentiles,
@@ -33,7 +32,6 @@ from offline.live import (
     wait_recallable,
 )
 from offline.samples.load import SHOWCASE_READERS, load_interactions, load_notes
-from offline.show_demo_media import seen_and_heard
 from recall.build import open_stores, tag_encoder
 from recall.query import Query, Recalled, RecallStores, recall
 from recall.reader import KnownNotes, ProfileView, read_reader, view_profile
@@ -43,6 +41,9 @@ from schemas.stored import NoteRecord
 from schemas.topics import all_topics
 from streams.metric_report import Report
 from streams.topics_admin import create_topics
+
+if TYPE_CHECKING:
+    from offline.demo_media import SeenAndHeard
 
 NAMESPACE = "demo"
 LIVE_PER_S = 20.0
@@ -63,7 +64,7 @@ class Demo(Struct, frozen=True):
     """Everything that the demo shows."""
 
     path: Shown
-    media: SeenAndHeard
+    media: "SeenAndHeard"
     seconds: float
 
 
@@ -74,6 +75,8 @@ def run(settings: Settings, console: Console, *, keep: bool) -> Demo:
         MissingPrerequisite: the machine lacks something.
         Transient: a server or a consumer does not get ready.
     """
+    from offline.demo_media import see_and_hear  # OpenCV only where pictures are drawn
+
     began = time.monotonic()
     with _stack(settings, console, keep=keep) as live:
         path = _event_path(live, console)
@@ -143,6 +146,8 @@ def _look(settings: Settings, stores: RecallStores, records: list[NoteRecord], s
 
 def summary(done: Demo) -> dict[str, Any]:
     """The demo's figures for ``--json``: counts, percentiles by stage in ms, reasons per recall."""
+    from offline.show_demo_media import seen_and_heard
+
     shown = done.path
     return {
         "notes": len(shown.notes),

@@ -13,6 +13,7 @@ from rich.console import Console
 from consumers.namespace import drop_namespace
 from offline.live import publish_live, running_consumers, timing, wait_caught_up, wait_recallable
 from offline.simulate.notes import Community, SimulatedNote
+from offline.simulate.render import render_note
 from offline.simulate.truth import Attribute, Truth
 from offline.simulate.voice import REMEDY, espeak
 from recall.build import open_stores
@@ -63,8 +64,6 @@ def see_and_hear(settings: Settings, console: Console) -> SeenAndHeard:
         MissingPrerequisite: this OpenCV cannot write clips.
         Transient: a server or a consumer does not get ready.
     """
-    from offline.simulate.render import render_note  # OpenCV only where pictures are drawn
-
     media = Path(settings.data, "simulated").resolve()
     media.mkdir(parents=True, exist_ok=True)
     console.print("[bold]media[/]   drawing and speaking five simulated notes")

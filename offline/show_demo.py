@@ -13,7 +13,6 @@ from consumers.metrics_cli import show as show_metrics
 from consumers.slo import line
 from offline.demo import NAMESPACE, Demo, run, summary
 from offline.live import percentiles
-from offline.show_demo_media import show_seen_and_heard
 from recall.views import show_profile, show_recalled, shown
 from schemas.settings import load
 from schemas.stored import NoteRecord
@@ -52,6 +51,8 @@ def demo(keep: bool, as_json: bool) -> None:
 
 def show(console: Console, whole: Demo) -> None:
     """Everything, in the order in which a note becomes a recommendation; then the notes with media."""
+    from offline.show_demo_media import show_seen_and_heard  # OpenCV with it
+
     done = whole.path
     console.print(Rule("tags of each note"))
     console.print(tag_table(done.notes))
