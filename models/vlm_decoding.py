@@ -55,8 +55,8 @@ class Grammars:
         self._kept: OrderedDict[str, xgrammar.CompiledGrammar] = OrderedDict()
 
     def of(self, schema: dict[str, Any]) -> xgrammar.CompiledGrammar:
-        """The grammar of a schema; JSON without spaces between its parts."""
-        key = json.dumps(schema)  # an object is written in the order of its properties
+        """The grammar of a schema; JSON without spaces between its parts, the properties in the schema's order."""
+        key = json.dumps(schema)
         if key not in self._kept:
             self._kept[key] = self._compiler.compile_json_schema(key, any_whitespace=False, separators=(",", ":"))
             if len(self._kept) > GRAMMARS_KEPT:

@@ -7,18 +7,19 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+import xgrammar
 
 from models.build import build_tagger
 from models.guards import Guards
 from models.guards.vocabulary import KnownTags
 from models.handbook import load_handbook
-from models.prompts import STYLES
+from models.prompts import STYLES, answer_schema
 from models.roles import NoteMedia, SeenImage, Spoken, Utterance
 from models.vlm_decoding import Grammars, Watch
 from models.vlm_model import CARD_FILE, VlmCard, VlmModel, open_vlm, read_card
 from models.vlm_tagger import Bounds, VlmTagger
 from schemas.errors import BadSetting, BundleMismatch, PoisonBatch
-from schemas.events import NoteEvent, Product
+from schemas.events import Category, NoteEvent, Product
 from schemas.settings import Settings
 from tests.models.hashing_encoder import HashingEncoder
 from tests.models.injections import INJECTIONS
@@ -188,6 +189,19 @@ def test_probabilities_are_those_among_all_tokens() -> None:
     assert not torch.isfinite(allowed[0, model.never]).any()
     chosen = allowed.argmax(dim=-1)
     assert watch.log_probabilities(chosen)[0, 0] == pytest.approx(-np.log(model.vocabulary))
+
+
+@pytest.mark.parametrize("category", ["shoes", None])
+def test_the_schema_allows_an_answer_as_it_is_asked_for(category: Category | None) -> None:
+    model = tiny_qwen()
+    grammars = Grammars(model.tokenizer, model.vocabulary, model.stops)
+    tags = [{"text": text, "dimension": "cushioning", "source": "title"} for text in ("宽楦", "a soft one")]
+    answer = tags if category else {"category": "shoes", "tags": tags}
+    text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+    schema = answer_schema(HANDBOOK, category, 10)
+    for wanted, other in ((True, text), (False, text.replace("cushioning", "admin")), (False, text[:-1] + ", ")):
+        matcher = xgrammar.GrammarMatcher(grammars.of(schema))
+        assert all(map(matcher.accept_token, model.tokenizer(other)["input_ids"])) == wanted
 
 
 def test_no_answer_has_a_token_of_the_chat_template() -> None:

@@ -34,6 +34,7 @@ def handbook_texts() -> list[str]:
 
 @cache
 def tiny_qwen() -> VlmModel:
+    torch.set_num_threads(1)  # for matrices this small threads wait longer than they work
     torch.manual_seed(6)  # one that writes tags
     tokenizer = train_tokenizer(handbook_texts(), [], SIZE.vocabulary)
     processor = make_processor(tokenizer, PIXELS)
@@ -42,6 +43,7 @@ def tiny_qwen() -> VlmModel:
 
 @cache
 def tiny_intern() -> VlmModel:
+    torch.set_num_threads(1)
     torch.manual_seed(8)
     tokenizer = train_tokenizer(handbook_texts(), [], SIZE.vocabulary - len(INTERN))
     made = PreTrainedTokenizerFast(
