@@ -50,8 +50,8 @@ lint: install ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## the whole suite against the real servers
-	$(BIN)/pytest
+test: lint ## the whole suite against the real servers, three processes with servers of their own
+	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 bench: install .venv/.installed-bench ## what is timed, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
