@@ -51,7 +51,7 @@ lint: install ## style, types, layers
 	$(BIN)/lint-imports
 
 test: lint ## the whole suite against the real servers, three processes with servers of their own
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 bench: install .venv/.installed-bench ## what is timed, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
