@@ -1,7 +1,6 @@
-"""The committed demo model, where it is there: it hears a voice that did not train, and its figures are what the README says."""
+"""The committed demo model: it hears a voice that did not train, and its figures are what the README says."""
 
 import msgspec
-import pytest
 
 from models.sound import open_sound
 from models.transcriber import load_transcriber
@@ -11,8 +10,6 @@ from offline.speech.evaluate import HeardFigures
 from offline.speech.speakers import HELD_OUT
 from schemas.settings import Settings
 from tests.models.transcriber.voice import SAID, VOICE
-
-pytestmark = pytest.mark.skipif(not (DEMO_DIR / "figures.json").exists(), reason=f"no demo model is committed in {DEMO_DIR.name} yet")
 
 
 def test_it_hears_a_voice_that_did_not_train():
