@@ -79,9 +79,7 @@ def first_from(settings: Settings, topic: str, partition: int, offset: int) -> i
         until = time.monotonic() + ASK_FOR_S
         while time.monotonic() < until:
             message = consumer.poll(1.0)
-            if message is not None and message.error() is None:
-                return int(message.offset())
-            if message is not None and message.error().code() == KafkaError._PARTITION_EOF:
+            if message is not None and (message.error() is None or message.error().code() == KafkaError._PARTITION_EOF):
                 return int(message.offset())
         raise Transient("kafka", f"{topic} partition {partition} cannot be read at {offset}")
     except KafkaException as error:
