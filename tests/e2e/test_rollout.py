@@ -186,7 +186,7 @@ def refused(settings, *args):
 
 
 def killed_in_the_middle(settings, directory):
-    """SIGKILL while notes are tagged and while profiles are rebuilt; what follows must not show it."""
+    """SIGKILL while notes are tagged anew; what follows must not show it. Profiles: tests/e2e/test_deskdrop.py."""
     slow = start(settings, "replay", "note-events", "--job", "tag-notes", "--into", directory, "--rate", "10")
     group, until = "tag-notes", time.monotonic() + 120
     while not 0 < position(settings, group, directory) < 60:
@@ -266,3 +266,20 @@ def test_a_dry_run_prints_the_writes_and_makes_none(settings, tmp_path, new_bund
     assert {one["write"] for one in written} == {"Publish"}
     assert version not in {one["bundle"] for one in tagstream_json(settings, "bundle", "list")}
     assert position(settings, "tag-notes", directory) == 0
+
+
+def test_two_processes_share_a_replay_by_partitions(settings, tmp_path, new_bundle):
+    directory, _ = new_bundle
+    notes = load_notes(tmp_path, time.time_ns() // 1_000_000)
+    tagstream(settings, "topics", "create")
+    publish(settings, notes)
+    tagstream(settings, "consume", "tag-notes", "--until-idle", "2")
+    replay = ("replay", "note-events", "--job", "tag-notes", "--into", directory, "--rate", "3", "--json")
+    command = [sys.executable, "-m", "tagstream", *replay]
+    both = [subprocess.Popen(command, env=environ_of(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"]
+    told = [one.communicate(timeout=240) for one in both]
+    assert [one.returncode for one in both] == [0, 0], told
+    handled = [json.loads(out)["tag-notes"]["handled"] for out, _ in told]
+    assert min(handled) > 0
+    assert sum(handled) >= len(notes)
+    assert position(settings, "tag-notes", directory) == len(notes)
