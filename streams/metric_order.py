@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from schemas.errors import TagStreamError, Transient
 from schemas.settings import Settings
-from streams.client import ASK_FOR_S, admin_client, client_config
+from streams.client import ASK_FOR_S, admin_client, ask_patiently, client_config
 from streams.groups import committed, group_ids, partitions_of, starts
 from streams.scan import CONFIG
 
@@ -42,13 +42,15 @@ class Order:
 
         Raises:
             Stalled: records before it were left out.
+            Transient: no broker says what is due.
         """
         if self._due is None:
             self._due = dict(await asyncio.to_thread(self._ask))
-        due = self._due.setdefault(partition, offset)
+        known = self._due  # partitions may move while an answer is waited for; what is noted here then is of no use to anybody
+        due = known.setdefault(partition, offset)
         if offset > due and (first := await asyncio.to_thread(self._first_from, partition, due)) < offset:
             raise Stalled(f"{self._topic} partition {partition}: offset {offset} came where {first} was due")
-        self._due[partition] = max(due, offset + 1)
+        known[partition] = max(due, offset + 1)
 
 
 def order_of(settings: Settings, job: str, topic: str) -> Order:
@@ -62,7 +64,7 @@ def order_of(settings: Settings, job: str, topic: str) -> Order:
             found |= committed(admin, group, topic, numbers)
         return found
 
-    return Order(topic, due, lambda partition, offset: first_from(settings, topic, partition, offset))
+    return Order(topic, lambda: ask_patiently(due), lambda partition, offset: first_from(settings, topic, partition, offset))
 
 
 def first_from(settings: Settings, topic: str, partition: int, offset: int) -> int:

@@ -56,6 +56,17 @@ def test_after_partitions_moved_the_last_commit_is_due():
         checked(order, [12])
 
 
+def test_partitions_that_move_while_an_answer_is_waited_for():
+    orders = []
+
+    def first_from(_, at):
+        orders[0].reset()
+        return at + 4
+
+    orders.append(Order("t", lambda: {0: 3}, first_from))
+    checked(orders[0], [7, 3, 4])
+
+
 def test_a_partition_that_was_not_known_starts_where_it_starts():
     checked(Order("t", dict, lambda _, at: at), [30, 31])
 
