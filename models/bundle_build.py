@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.bundle import faults_of
+from models.bundle_faults import faults_of
 from models.bundle_manifest import (
     FORMAT,
     HANDBOOK,

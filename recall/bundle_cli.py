@@ -107,7 +107,7 @@ def list_bundles(as_json: bool, data: str | None) -> None:
 
 def _look(directory: Path, states: Mapping[str, str]) -> Listed:
     """A bundle with everything that disagrees in it."""
-    from models.bundle import faults_of
+    from models.bundle_faults import faults_of
     from models.bundle_manifest import read_manifest
 
     try:

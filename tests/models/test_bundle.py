@@ -9,8 +9,9 @@ import pytest
 
 import models.bundle
 import models.bundle_build
-from models.bundle import Bundle, Identity, SpacePart, bundle_version, faults_of, load_learned
+from models.bundle import Bundle, Identity, SpacePart, bundle_version, load_learned
 from models.bundle_build import build_bundle
+from models.bundle_faults import faults_of
 from models.bundle_manifest import Part, derived_version, entry_of, read_manifest
 from schemas.errors import BadSetting, BundleMismatch
 from schemas.settings import Settings

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from models.bundle import Bundle, faults_of, find_transcriber, load_learned
+from models.bundle import Bundle, find_transcriber, load_learned
 from models.bundle_build import build_bundle
+from models.bundle_faults import faults_of
 from models.bundle_manifest import derived_version, read_manifest
 from models.transcriber.export import export
 from schemas.errors import BundleMismatch
