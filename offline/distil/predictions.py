@@ -1,0 +1,43 @@
+"""What a model answered, as JSON lines of the shape that ``tagstream tag --json`` prints."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, field
+
+from offline.tag_data.samples import Told
+from schemas.errors import BadSetting, MissingPrerequisite
+from schemas.events import Tag
+
+
+class Prediction(Struct, frozen=True):
+    """A model's answer for one note, most important tag first."""
+
+    note_id: str
+    category: str | None = None
+    tags: list[Tag] = field(default_factory=list)
+    degraded: list[str] = field(default_factory=list)
+
+    @property
+    def told(self) -> list[Told]:
+        """The tags as a model writes them, each with its first evidence's source."""
+        return [Told(tag.text, tag.dimension, tag.evidence[0].source if tag.evidence else "body") for tag in self.tags]
+
+
+def read_predictions(path: Path) -> Iterator[Prediction]:
+    """The predictions of a file, one at a time.
+
+    Raises:
+        MissingPrerequisite: when the file is absent.
+        BadSetting: naming the line that is no prediction.
+    """
+    if not path.is_file():
+        raise MissingPrerequisite(f"{path} is missing; write it with `tagstream offline infer MODEL SAMPLES --out {path}`")
+    decode = msgspec.json.Decoder(Prediction).decode
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield decode(line)
+            except msgspec.DecodeError as error:
+                raise BadSetting(f"{path}: line {number}: {error}") from None

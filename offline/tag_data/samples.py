@@ -1,0 +1,119 @@
+"""A sample of tag data: a note, what was seen and heard of it, and its tags. Whatever makes, splits, learns or judges tag data reads these.
+
+A file of samples is JSON lines; pictures lie in files beside it, named by their content, so that several sets share them. What stands in a
+sample is what a tagger is given online, so nothing has to be fetched or decoded again.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec import Struct, field
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.roles import NoteMedia, SeenImage, Spoken
+from schemas.errors import BadSetting, MissingPrerequisite
+from schemas.events import EvidenceSource, NoteEvent
+
+PICTURES = "pictures"
+
+
+class Told(Struct, frozen=True):
+    """A tag to learn, as a model writes it (``models.prompts.schema``); most important first in a sample."""
+
+    text: str
+    dimension: str
+    source: EvidenceSource
+
+
+class Picture(Struct, frozen=True):
+    """``file``: relative to the directory of the samples. ``source``, ``position``: as in ``models.roles.SeenImage``."""
+
+    file: str
+    source: EvidenceSource
+    position: int
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """``degraded`` names media that could not be had. ``tags``: empty where they are not known yet."""
+
+    note: NoteEvent
+    pictures: list[Picture] = field(default_factory=list)
+    speech: list[Spoken] = field(default_factory=list)
+    tags: list[Told] = field(default_factory=list)
+    degraded: list[str] = field(default_factory=list)
+
+
+def read_samples(path: Path) -> Iterator[Sample]:
+    """The samples of a file, one at a time.
+
+    Raises:
+        MissingPrerequisite: when the file is absent.
+        BadSetting: naming the line that is no sample.
+    """
+    if not path.is_file():
+        raise MissingPrerequisite(f"{path} is missing; make tag data with `tagstream offline tag-data extract NOTES --out DIR`")
+    decode = msgspec.json.Decoder(Sample).decode
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield decode(line)
+            except msgspec.DecodeError as error:
+                raise BadSetting(f"{path}: line {number}: {error}") from None
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> int:
+    """Writes a file whole, or leaves the one before; returns how many."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    count = 0
+    with part.open("wb") as file:
+        for sample in samples:
+            file.write(msgspec.json.encode(sample) + b"\n")
+            count += 1
+    part.replace(path)
+    return count
+
+
+def keep_picture(directory: Path, seen: SeenImage) -> Picture:
+    """Writes a picture without loss, once for each content."""
+    buffer = io.BytesIO()
+    Image.fromarray(seen.pixels).save(buffer, format="WEBP", lossless=True, quality=0)
+    digest = hashlib.blake2b(seen.pixels.tobytes() + repr(seen.pixels.shape).encode(), digest_size=12).hexdigest()
+    file = Path(PICTURES) / digest[:2] / f"{digest}.webp"
+    path = directory / file
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_bytes(buffer.getvalue())
+        part.replace(path)
+    return Picture(str(file), seen.source, seen.position)
+
+
+def media_of(sample: Sample, directory: Path) -> NoteMedia:
+    """The sample's media as a tagger takes them.
+
+    Raises:
+        MissingPrerequisite: when a picture's file is absent.
+    """
+    images = [SeenImage(_pixels(directory / one.file), one.source, one.position) for one in sample.pictures]
+    return NoteMedia(images, list(sample.speech), list(sample.degraded))
+
+
+def answer_text(tags: Sequence[Told]) -> str:
+    """Tags as a model is to write them, in the order of the answer's schema."""
+    told = [{"text": tag.text, "dimension": tag.dimension, "source": tag.source} for tag in tags]
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+
+
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except FileNotFoundError:
+        raise MissingPrerequisite(f"{path} is missing; copy the folder {PICTURES} along with the samples") from None
