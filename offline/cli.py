@@ -12,6 +12,7 @@ COMMANDS = {
     "sweep-recall": "offline.sweep_recall:sweep_recall",
     "simulate": "offline.simulate.cli:simulate",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
+    "infer": "offline.distil.infer_command:infer_command",
     "judge": "offline.judge.cli:judge",
     "transcriber": "offline.transcriber_cli:transcriber",
     "demo-models": "offline.demo_models.cli:demo_models",
