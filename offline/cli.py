@@ -12,9 +12,11 @@ COMMANDS = {
     "sweep-recall": "offline.sweep_recall:sweep_recall",
     "simulate": "offline.simulate.cli:simulate",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
+    "infer": "offline.distil.infer_command:infer_command",
     "judge": "offline.judge.cli:judge",
     "transcriber": "offline.transcriber_cli:transcriber",
     "demo-models": "offline.demo_models.cli:demo_models",
+    "tag-data": "offline.tag_data.cli:tag_data",
     "tag-quality": "offline.tag_quality:tag_quality",
 }
 
