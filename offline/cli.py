@@ -14,6 +14,8 @@ COMMANDS = {
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
     "infer": "offline.distil.infer_command:infer_command",
     "sft": "offline.distil.sft_command:sft_command",
+    "dpo-pairs": "offline.distil.dpo_command:dpo_pairs_command",
+    "dpo": "offline.distil.dpo_command:dpo_command",
     "judge": "offline.judge.cli:judge",
     "transcriber": "offline.transcriber_cli:transcriber",
     "demo-models": "offline.demo_models.cli:demo_models",
