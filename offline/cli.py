@@ -15,6 +15,7 @@ COMMANDS = {
     "judge": "offline.judge.cli:judge",
     "transcriber": "offline.transcriber_cli:transcriber",
     "demo-models": "offline.demo_models.cli:demo_models",
+    "tag-data": "offline.tag_data.cli:tag_data",
     "tag-quality": "offline.tag_quality:tag_quality",
 }
 

@@ -20,8 +20,10 @@ from models.prompts import Prompts
 from models.roles import NoteMedia, SeenImage, Spoken, Utterance
 from offline.demo_models.vlm_build import Size, make_processor, train_tokenizer
 from offline.demo_models.vlm_pictures import SIDE, Seen, draw_pictures, open_small, pictures_of
-from offline.simulate.notes import PROMINENCE, Community, SimulatedNote
+from offline.simulate.notes import Community, SimulatedNote
+from offline.simulate.told import plain_speech, told
 from offline.simulate.truth import Truth
+from offline.tag_data.samples import Told, answer_text
 from schemas.events import EvidenceSource, NoteEvent
 
 MAX_TAGS = 12
@@ -30,7 +32,6 @@ HEARD = 0.8  # share of the voices that are heard
 PLAIN_SPEECH = 0.5  # share of the transcripts without capitals and punctuation
 READ_NOTES = 16_000  # notes that the tokenizer learns from, about
 BLIND = 0.1  # share of the notes with pictures that are shown without them
-Told = dict[str, str]  # text, dimension, source
 _Row = tuple[list[int], int, list[int]]
 
 
@@ -129,33 +130,6 @@ def media_of(spoken: str, images: Sequence[SeenImage]) -> NoteMedia:
     return NoteMedia(list(images), speech)
 
 
-def told(truth: Truth, event: NoteEvent, spoken: str, seen: Sequence[EvidenceSource]) -> list[Told]:
-    """The true tags that the given sources tell, each with its foremost one, in reading order."""
-    texts = _by_source(event, spoken)
-    given = {source for source, text in texts.items() if text} | set(seen)
-    found: dict[str, tuple[tuple[int, int], Told]] = {}
-    for number, attribute in enumerate(truth.told_by(given)):
-        source = next(one for one in PROMINENCE if one in given and one in attribute.sources)
-        text = attribute.text(truth.language)
-        place = texts.get(source, "").casefold().find(text.casefold())
-        key = (PROMINENCE.index(source), place if source in texts else _LOOKS.index(attribute.kind) * 100 + number)
-        found.setdefault(text, (key, {"text": text, "dimension": attribute.dimension, "source": source}))
-    return [tag for _, tag in sorted(found.values(), key=lambda one: one[0])]
-
-
-def answer_text(tags: Sequence[Told]) -> str:
-    """As a model is to write it."""
-    return json.dumps(list(tags)[:MAX_TAGS], ensure_ascii=False, separators=(",", ":"))
-
-
-_LOOKS: tuple[str, ...] = ("item", "colour", "pattern", "phrase")
-
-
-def _by_source(event: NoteEvent, spoken: str) -> dict[EvidenceSource, str]:
-    cards = " ".join(part for card in event.products for part in (card.name, card.brand, card.description))
-    return {"title": event.title, "body": event.body, "product": cards, "audio": spoken}
-
-
 def _draw(plan: Plan, cache: Path, advance: Callable[[int], None] | None) -> None:
     wanted = [(seed, number) for seed, first, notes in plan.held_out for number in range(first, first + notes)]
     wanted += [(seed, number) for number in range(plan.drawn) for seed in plan.seeds]
@@ -219,13 +193,7 @@ def _written(draft: _Draft, prompts: Prompts, processor: Any) -> tuple[str, str]
     blank = np.zeros((1, 1, 3), np.uint8)
     media = media_of(heard, [SeenImage(blank, source, position) for _, source, position in draft.pictures])
     text = processor.apply_chat_template(prompts.of(event, media).chat(), tokenize=False, add_generation_prompt=True)
-    return text, answer_text(tags)
-
-
-def plain_speech(text: str) -> str:
-    """As a transcriber without punctuation would write it."""
-    kept = "".join(sign if sign.isalnum() or sign in " '-" else " " for sign in text.lower())
-    return " ".join(kept.split())
+    return text, answer_text(tags[:MAX_TAGS])
 
 
 def _save_rows(path: Path, rows: Sequence[_Row]) -> None:

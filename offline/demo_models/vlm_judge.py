@@ -12,7 +12,9 @@ from models.handbook import load_handbook
 from models.roles import NoteMedia, NoteTags, SeenImage
 from models.vlm_model import VlmModel
 from models.vlm_tagger import Bounds, VlmTagger
-from offline.demo_models.vlm_data import MAX_TAGS, HeldOut, Told, media_of, plain_speech
+from offline.demo_models.vlm_data import MAX_TAGS, HeldOut, media_of
+from offline.simulate.told import plain_speech
+from offline.tag_data.samples import Told
 
 JUDGING = Bounds(batch=128, tokens=1_000_000, new_tokens=256)
 
@@ -42,7 +44,7 @@ def judge(model: VlmModel, held_out: Sequence[HeldOut], pictures: Sequence[NDArr
 def _scores(answers: Sequence[NoteTags], truths: Sequence[Sequence[Told]]) -> dict[str, float]:
     right = given = true = 0
     for answer, truth in zip(answers, truths, strict=True):
-        texts, wanted = {tag.text.casefold() for tag in answer.tags}, {tag["text"].casefold() for tag in truth}
+        texts, wanted = {tag.text.casefold() for tag in answer.tags}, {tag.text.casefold() for tag in truth}
         right, given, true = right + len(texts & wanted), given + len(texts), true + len(wanted)
     precision, recall = right / max(1, given), right / max(1, true)
     f1 = 2 * right / max(1, given + true)
@@ -52,7 +54,7 @@ def _scores(answers: Sequence[NoteTags], truths: Sequence[Sequence[Told]]) -> di
 def _dimensions(answers: Sequence[NoteTags], held_out: Sequence[HeldOut]) -> float:
     agree = total = 0
     for answer, one in zip(answers, held_out, strict=True):
-        wanted = {tag["text"].casefold(): tag["dimension"] for tag in one.tags}
+        wanted = {tag.text.casefold(): tag.dimension for tag in one.tags}
         for tag in answer.tags:
             if tag.text.casefold() in wanted:
                 total += 1
@@ -66,6 +68,6 @@ def _by_source(answers: Sequence[NoteTags], held_out: Sequence[HeldOut]) -> dict
     for answer, one in zip(answers, held_out, strict=True):
         texts = {tag.text.casefold() for tag in answer.tags}
         for tag in one.tags:
-            total[tag["source"]] += 1
-            found[tag["source"]] += tag["text"].casefold() in texts
+            total[tag.source] += 1
+            found[tag.source] += tag.text.casefold() in texts
     return {source: round(found[source] / total[source], 3) for source in sorted(total)}

@@ -29,6 +29,7 @@ class Stream(IntEnum):
     MEDIA = 6
     ROUND = 7
     CIRCLE = 8
+    TEACHER = 9
 
 
 class Draws:

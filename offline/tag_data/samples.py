@@ -86,13 +86,17 @@ def keep_picture(directory: Path, seen: SeenImage) -> Picture:
     Image.fromarray(seen.pixels).save(buffer, format="WEBP", lossless=True, quality=0)
     digest = hashlib.blake2b(seen.pixels.tobytes() + repr(seen.pixels.shape).encode(), digest_size=12).hexdigest()
     file = Path(PICTURES) / digest[:2] / f"{digest}.webp"
-    path = directory / file
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_bytes(buffer.getvalue())
-        part.replace(path)
+    _put(directory / file, buffer.getvalue())
     return Picture(str(file), seen.source, seen.position)
+
+
+def keep_file(directory: Path, path: Path, source: EvidenceSource, position: int) -> Picture:
+    """Copies a picture's file as it is, once for each content."""
+    data = path.read_bytes()
+    digest = hashlib.blake2b(data, digest_size=12).hexdigest()
+    file = Path(PICTURES) / digest[:2] / f"{digest}{path.suffix}"
+    _put(directory / file, data)
+    return Picture(str(file), source, position)
 
 
 def media_of(sample: Sample, directory: Path) -> NoteMedia:
@@ -109,6 +113,14 @@ def answer_text(tags: Sequence[Told]) -> str:
     """Tags as a model is to write them, in the order of the answer's schema."""
     told = [{"text": tag.text, "dimension": tag.dimension, "source": tag.source} for tag in tags]
     return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+
+
+def _put(path: Path, data: bytes) -> None:
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_bytes(data)
+        part.replace(path)
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:

@@ -17,10 +17,12 @@ from models.vlm_tagger import Bounds, VlmTagger
 from offline.demo_models import vlm_pictures, vlm_train
 from offline.demo_models.cli import demo_models
 from offline.demo_models.vlm_build import Size
-from offline.demo_models.vlm_data import Plan, answer_text, media_of, open_pictures, plain_speech, prepare, told
+from offline.demo_models.vlm_data import Plan, media_of, open_pictures, prepare
 from offline.demo_models.vlm_rows import read_rows
 from offline.demo_models.vlm_train import Training, train
 from offline.simulate.notes import Community
+from offline.simulate.told import plain_speech, told
+from offline.tag_data.samples import answer_text
 from schemas.errors import BadSetting, MissingPrerequisite
 
 SIZE = Size(vocabulary=1024, width=64, layers=2, inner=96, heads=2, key_heads=1, sight=32, sight_layers=1, sight_heads=2)
@@ -42,10 +44,10 @@ def test_what_is_told_is_what_the_given_sources_tell() -> None:
             given = {"title", "body", "product", *(["audio"] if spoken else []), *seen}
             tags = told(truth, event, spoken, seen)
             wanted = [one.text(truth.language) for one in truth.attributes if set(one.sources) & given]
-            assert sorted(tag["text"] for tag in tags) == sorted(set(wanted))
+            assert sorted(tag.text for tag in tags) == sorted(set(wanted))
             read = parse_answer(answer_text(tags), HANDBOOK, truth.category, 12).tags
             assert [(tag.text, tag.dimension, tag.source) for tag in read] == [
-                (tag["text"], tag["dimension"], tag["source"]) for tag in tags[:12]
+                (tag.text, tag.dimension, tag.source) for tag in tags[:12]
             ], "an answer is read as it was meant"
 
 

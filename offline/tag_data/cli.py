@@ -1,0 +1,17 @@
+"""``tagstream offline tag-data``: its commands by name, imported only when called."""
+
+import click
+
+from schemas.commands import LateGroup
+
+COMMANDS = {
+    "simulated": "offline.tag_data.simulated_command:simulated",
+}
+
+
+@click.group("tag-data", cls=LateGroup, table=COMMANDS)
+def tag_data() -> None:
+    """Notes with their media and tags, for a small model to learn from.
+
+    Example: tagstream offline tag-data simulated --notes 1000 --out runs/tag-data
+    """
