@@ -44,8 +44,9 @@ def attributes(
 
     Example: tagstream offline judge attributes eval.jsonl sft=runs/sft.jsonl --judge oracle --truth truth.jsonl --out runs/judged
     """
-    from offline.judge.answers import read_judged
+    from offline.judge.answers import named, read_judged
     from offline.judge.attributes import judge_attributes
+    from offline.judge.files import files_from, write_report
     from offline.judge.paper import paper_rows
     from offline.judge.show import show_attributes
 
@@ -54,9 +55,10 @@ def attributes(
     with shown_progress("answers scored", len(given.samples) * len(given.models)) as advance:
         models = judge_attributes(judge, given, out, chunk=CHUNK, advance=advance)
     report: dict[str, Any] = {"judge": judge.version, "samples": len(given.samples), "models": models}
+    report["files"] = files_from(out, samples, named(predictions), None, chosen.get("truth"))
     if beside_paper:
         report["paper"] = paper_rows()
-    _written(out / "attributes.json", report)
+    write_report(out / "attributes.json", report)
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:
@@ -86,7 +88,8 @@ def pairwise(
 
     Example: tagstream offline judge pairwise eval.jsonl sft=runs/sft.jsonl --judge oracle --truth truth.jsonl --out runs/judged
     """
-    from offline.judge.answers import read_judged
+    from offline.judge.answers import named, read_judged
+    from offline.judge.files import files_from, write_report
     from offline.judge.pairwise import judge_pairwise
     from offline.judge.paper import paper_rows
     from offline.judge.show import show_pairwise
@@ -95,18 +98,13 @@ def pairwise(
     judge = open_judge(samples=samples, out=out, **chosen)
     with shown_progress("pairs judged", len(given.references) * len(given.models)) as advance:
         models = judge_pairwise(judge, given, out, chunk=CHUNK, advance=advance)
-    named = "samples" if reference is None else str(reference)
-    report: dict[str, Any] = {"judge": judge.version, "samples": len(given.samples), "reference": named, "models": models}
+    against = "samples" if reference is None else str(reference)
+    report: dict[str, Any] = {"judge": judge.version, "samples": len(given.samples), "reference": against, "models": models}
+    report["files"] = files_from(out, samples, named(predictions), reference, chosen.get("truth"))
     if beside_paper:
         report["paper"] = paper_rows()
-    _written(out / "pairwise.json", report)
+    write_report(out / "pairwise.json", report)
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:
         show_pairwise(models, beside_paper=beside_paper)
-
-
-def _written(path: Path, report: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    part.replace(path)
