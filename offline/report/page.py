@@ -135,14 +135,13 @@ def _example(one: Example) -> str:
 
 def _answer(one: ShownAnswer) -> str:
     points = "" if one.points is None else f'<span class="points {level_of(one.points)}">{one.points:+.1f}</span>'
-    lines = []
+    lines = [] if one.tags else ['<li class="low">no tag</li>']
     for marked in one.tags:
         kinds = " ".join(filter(None, (marked.kind, "shared" if marked.shared else "")))
-        lines.append(
-            f'<li class="{kinds}">{text(marked.tag.text)}<small>{text(marked.tag.dimension)} · {text(marked.tag.source)}</small></li>'
-        )
+        where = f"{marked.tag.dimension} · {marked.tag.source}"
+        lines.append(f'<li class="{kinds}"><span>{text(marked.tag.text)}</span><small>{text(where)}</small></li>')
     lines += [f'<li class="missing">{text(words)}</li>' for words in one.missing]
-    return f"<div><h5>{text(one.name)}{points}</h5><ol>{''.join(lines) or '<li class=low>no tag</li>'}</ol></div>"
+    return f"<div><h5>{text(one.name)}{points}</h5><ol>{''.join(lines)}</ol></div>"
 
 
 def _condition(one: Condition) -> list[str]:
