@@ -1,17 +1,17 @@
 """``tagstream offline ablate``."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
-from offline.judge.choose import FILE, judge_options, open_judge
+from offline.judge.choose import FILE, JudgeChoice, judge_options
 from offline.judge.judge_models import CHUNK, shown_progress
+from offline.run_manifest import run_manifest
 
 
 @click.command("ablate")
-@click.argument("model")
+@click.argument("tagger", metavar="MODEL")
 @click.argument("samples", type=FILE)
 @judge_options
 @click.option("--reference", type=FILE, help="Predictions to compare with; the samples' own tags by default.")
@@ -24,8 +24,8 @@ from offline.judge.judge_models import CHUNK, shown_progress
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16 or float16.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def ablate(
-    *, model: str, samples: Path, reference: Path | None, out: Path, limit: int | None, guards: bool, batch: int, max_tags: int,
-    device: str, dtype: str, as_json: bool, **chosen: Any,
+    *, tagger: str, samples: Path, reference: Path | None, out: Path, limit: int | None, guards: bool, batch: int, max_tags: int,
+    device: str, dtype: str, as_json: bool, choice: JudgeChoice,
 ) -> None:  # fmt: skip
     """What MODEL's tags are worth without the notes' text, images, products or speech.
 
@@ -40,17 +40,22 @@ def ablate(
     from offline.judge.files import files_from, write_report
     from offline.judge.show import show_ablation
 
-    judge = open_judge(samples=samples, out=out, **chosen)
     found = {name_of(one): out / f"{one or 'all'}.jsonl" for one in (None, *MODALITIES)}
-    _infer(model, samples, out, limit=limit, guards=guards, batch=batch, max_tags=max_tags, device=device, dtype=dtype)
-    given = read_judged(samples, [f"{name}={path}" for name, path in found.items()], reference, limit)
-    with shown_progress("answers judged", (len(given.samples) + len(given.references)) * len(found)) as advance:
-        conditions = judge_ablation(judge, given, out, chunk=CHUNK, advance=advance)
+    options = {"model": tagger, "samples": samples, "reference": reference, "limit": limit, "guards": guards, "judge": choice}
+    with (
+        choice.open(samples, out) as (judge, spent),
+        run_manifest(out, "tagstream offline ablate", options, {"judge": judge.version}, spent) as manifest,
+    ):
+        _infer(tagger, samples, out, limit=limit, guards=guards, batch=batch, max_tags=max_tags, device=device, dtype=dtype)
+        given = read_judged(samples, [f"{name}={path}" for name, path in found.items()], reference, limit)
+        with shown_progress("answers judged", (len(given.samples) + len(given.references)) * len(found)) as advance:
+            conditions = judge_ablation(judge, given, out, chunk=CHUNK, advance=advance)
+        manifest.counts = {"samples": len(given.samples)}
     for ending in ("svg", "png"):
-        draw(conditions, f"{Path(model).name} without a modality, {len(given.samples):,} notes", out / f"ablation.{ending}")
+        draw(conditions, f"{Path(tagger).name} without a modality, {len(given.samples):,} notes", out / f"ablation.{ending}")
     report = {
-        "model": model, "judge": judge.version, "samples": len(given.samples), "most_critical": most_critical(conditions),
-        "conditions": conditions, "files": files_from(out, samples, found, reference, chosen.get("truth")),
+        "model": tagger, "judge": judge.version, "samples": len(given.samples), "most_critical": most_critical(conditions),
+        "conditions": conditions, "files": files_from(out, samples, found, reference, choice.truth),
     }  # fmt: skip
     write_report(out / "ablation.json", report)
     if as_json:
