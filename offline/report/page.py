@@ -10,6 +10,7 @@ from offline.judge.length_bias import Band
 from offline.judge.pairwise import ModelPairwise
 from offline.judge.paper import PaperRow, paper_rows
 from offline.judge.show import shown_categories
+from offline.report.curves import Points, curves_section
 from offline.report.examples import Example, ShownAnswer
 from offline.report.markup import between, cell, heat, legend, level_of, meter, panel, section, table, text, verdict_bar
 from offline.report.runs import AblationReport, AttributesReport, Found, PairwiseReport
@@ -18,8 +19,8 @@ EMPTY = "<td></td>"
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def page(title: str, found: Found, shown: Sequence[Example], *, beside_paper: bool) -> str:
-    """The whole document."""
+def page(title: str, found: Found, shown: Sequence[Example], trained: dict[Path, dict[str, Points]], *, beside_paper: bool) -> str:
+    """The whole document; ``trained``: curves by run."""
     parts = [f"<h1>{text(title)}</h1>"]
     for directory, pairwise in found.pairwise.items():
         parts.append(pairwise_section(pairwise, directory.name, beside_paper))
@@ -28,6 +29,8 @@ def page(title: str, found: Found, shown: Sequence[Example], *, beside_paper: bo
     for directory, ablation in found.ablations.items():
         parts.append(ablation_section(ablation, directory))
     parts += map(judge_section, found.pairwise.values())
+    if trained:
+        parts.append(curves_section(trained))
     if shown:
         parts.append(examples_section(shown))
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=text(title), body="\n".join(parts))

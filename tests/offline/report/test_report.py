@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from models.roles import SeenImage
 from offline.judge.cli import judge
 from offline.report.command import report
+from offline.report.curves import curves, curves_section
 from offline.report.examples import chosen
 from offline.tag_data.samples import Told, keep_picture, write_samples
 from schemas.errors import BadSetting, MissingPrerequisite
@@ -98,6 +99,26 @@ def test_without_paper_and_examples(judged: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "paper:" not in out.read_text()
     assert "<article" not in out.read_text()
+
+
+def test_curves_of_the_last_checkpoint_of_each_run(tmp_path: Path) -> None:
+    for step in (9, 10):
+        history = [{"step": at, "loss": 3.0 - at / 10, "epoch": 1.0} for at in range(1, step + 1)] + [{"step": step, "eval_loss": 2.5}]
+        path = tmp_path / "sft" / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"log_history": history}))
+    (tmp_path / "other" / "checkpoint-1").mkdir(parents=True)
+    (tmp_path / "other" / "checkpoint-1" / "trainer_state.json").write_text("{}")
+    [(run, found)] = curves([tmp_path, tmp_path / "sft"]).items()
+    assert run == (tmp_path / "sft" / "checkpoints").resolve()
+    assert list(found) == ["loss"], "one point makes no curve"
+    assert found["loss"] == [(float(at), 3.0 - at / 10) for at in range(1, 11)]
+    drawn = curves_section({run: found})
+    assert "<h3>sft</h3>" in drawn
+    [line] = re.findall(r'points="([^"]*)"', drawn)
+    places = [tuple(map(float, one.split(","))) for one in line.split()]
+    assert len(places) == 10
+    assert places == sorted(places), "to the right, and down as the loss falls"
 
 
 def test_worst_best_and_furthest_apart() -> None:
