@@ -12,8 +12,9 @@ from offline.distil.infer import Modality
 from offline.judge.answers import Judged
 from offline.judge.attributes import ModelAttributes, judge_attributes
 from offline.judge.lines import read_lines
-from offline.judge.pairwise import RESAMPLES, VERDICTS_LINES, ModelPairwise, VerdictLine, judge_pairwise
+from offline.judge.pairwise import VERDICTS_LINES, ModelPairwise, VerdictLine, judge_pairwise
 from offline.judge.readings import sources_of
+from offline.judge.resamples import interval, resamples
 from offline.judge.roles import Judge
 from offline.tag_data.samples import Sample
 
@@ -66,14 +67,11 @@ def most_critical(conditions: Mapping[str, Condition]) -> str:
     return max(losses, key=lambda name: losses[name], default="")
 
 
-def loss_of(whole: Sequence[float], less: Sequence[float], seed: int = 0) -> Loss | None:
+def loss_of(whole: Sequence[float], less: Sequence[float]) -> Loss | None:
     """Mean fall of points that belong together pair by pair; None without any."""
-    if not whole:
-        return None
     falls = np.asarray(whole) - np.asarray(less)
-    picks = np.random.default_rng(seed).integers(0, len(falls), (RESAMPLES, len(falls)), dtype=np.int32)
-    low, high = np.quantile([falls[pick].mean() for pick in picks], [0.025, 0.975])
-    return Loss(float(falls.mean()), (float(low), float(high)), len(falls))
+    between = interval([block @ falls / len(falls) for block in resamples(len(falls))]) if len(falls) else None
+    return None if between is None else Loss(float(falls.mean()), between, len(falls))
 
 
 def _condition(

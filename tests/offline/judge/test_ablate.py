@@ -15,7 +15,7 @@ from offline.tag_data.samples import read_samples, write_samples
 from tests.offline.judge.oracle_world import NOTES, SAMPLES, TRUTHS, best
 from tests.offline.judge.test_judge_models import prediction
 
-COUNT = 40
+COUNT = 24
 
 
 @pytest.fixture
