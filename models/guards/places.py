@@ -45,9 +45,9 @@ class Places:
         return list(found.values())
 
 
-def stems_of(phrase: str) -> list[str]:
-    """The stems of a short text in order; each Chinese character is one."""
-    return [key for key, _ in _pieces(plain(phrase, 400))]
+def stems_of(phrase: str, limit: int = 400) -> list[str]:
+    """The stems of a text's first ``limit`` characters in order; each Chinese character is one."""
+    return [key for key, _ in _pieces(plain(phrase, limit))]
 
 
 def _text(source: EvidenceSource, content: PlainText, base: int) -> _Text:

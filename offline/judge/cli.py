@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from offline.judge.arithmetic import align_judges, pairwise_score
+from offline.judge.judge_models import attributes, pairwise
 from offline.judge.tables import read_questions, read_verdicts
 
 FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
@@ -17,6 +18,10 @@ def judge() -> None:
 
     Example: tagstream offline judge score verdicts.csv
     """
+
+
+judge.add_command(attributes)
+judge.add_command(pairwise)
 
 
 @judge.command()

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offline.judge.arithmetic import POINTS, VERDICTS, Question, align, align_judges, pairwise_score
+from offline.judge.paper import CATEGORIES, paper_rows
 
 PAPER = {
     "InternVL3-2B": (-1.380, 634, 2346, 550, 14071, 22283),
@@ -94,3 +95,13 @@ def test_nothing_has_no_score():
         pairwise_score({})
     with pytest.raises(ValueError, match="no question"):
         align([])
+
+
+def test_the_papers_rows_beside_ours_agree_with_themselves():
+    rows = paper_rows()
+    assert len(rows) == 14
+    for row in rows:
+        counts = dict(zip(VERDICTS, (row.MB, row.B, row.T, row.W, row.MW), strict=True))
+        assert pairwise_score(counts).ps == pytest.approx(row.ps, abs=0.0016), row.name
+        assert row.truth + row.coverage + row.importance == pytest.approx(row.total, abs=0.006), row.name
+        assert tuple(row.categories) == CATEGORIES
