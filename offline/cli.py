@@ -15,6 +15,7 @@ COMMANDS = {
     "simulate": "offline.simulate.cli:simulate",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
     "infer": "offline.distil.infer_command:infer_command",
+    "sft": "offline.distil.sft_command:sft_command",
     "judge": "offline.judge.cli:judge",
     "transcriber": "offline.transcriber_cli:transcriber",
     "demo-models": "offline.demo_models.cli:demo_models",
