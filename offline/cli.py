@@ -6,6 +6,7 @@ from schemas.commands import LateGroup
 
 COMMANDS = {
     "ablate": "offline.judge.ablate_command:ablate",
+    "handbook": "offline.handbook.cli:handbook",
     "dataset": "offline.convert_dataset:dataset",
     "evaluate-recall": "offline.evaluate_recall:evaluate_recall",
     "towers": "offline.export_spaces:towers",
