@@ -5,11 +5,14 @@ import click
 from schemas.commands import LateGroup
 
 COMMANDS = {
+    "ablate": "offline.judge.ablate_command:ablate",
+    "handbook": "offline.handbook.cli:handbook",
     "dataset": "offline.convert_dataset:dataset",
     "evaluate-recall": "offline.evaluate_recall:evaluate_recall",
     "towers": "offline.export_spaces:towers",
     "measure-diversity": "offline.measure_diversity:measure_diversity",
     "sweep-recall": "offline.sweep_recall:sweep_recall",
+    "report": "offline.report.command:report",
     "simulate": "offline.simulate.cli:simulate",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
     "infer": "offline.distil.infer_command:infer_command",

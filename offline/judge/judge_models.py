@@ -10,7 +10,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from offline.judge.choose import FILE, judge_options, open_judge
+from offline.judge.choose import FILE, JudgeChoice, judge_options
+from offline.run_manifest import run_manifest
 
 CHUNK = 256
 
@@ -35,7 +36,7 @@ def shown_progress(what: str, total: int) -> Iterator[Any]:
 @click.option("--beside-paper", is_flag=True, help="Show the paper's rows too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def attributes(
-    *, samples: Path, predictions: tuple[str, ...], out: Path, limit: int | None, beside_paper: bool, as_json: bool, **chosen: Any
+    *, samples: Path, predictions: tuple[str, ...], out: Path, limit: int | None, beside_paper: bool, as_json: bool, choice: JudgeChoice
 ) -> None:
     """Basic attribute scores of models: truth, coverage and importance, each 0 or 1, for every answer.
 
@@ -44,19 +45,26 @@ def attributes(
 
     Example: tagstream offline judge attributes eval.jsonl sft=runs/sft.jsonl --judge oracle --truth truth.jsonl --out runs/judged
     """
-    from offline.judge.answers import read_judged
+    from offline.judge.answers import named, read_judged
     from offline.judge.attributes import judge_attributes
+    from offline.judge.files import files_from, write_report
     from offline.judge.paper import paper_rows
     from offline.judge.show import show_attributes
 
     given = read_judged(samples, predictions, limit=limit)
-    judge = open_judge(samples=samples, out=out, **chosen)
-    with shown_progress("answers scored", len(given.samples) * len(given.models)) as advance:
+    options = {"samples": samples, "predictions": predictions, "limit": limit, "judge": choice}
+    with (
+        choice.open(samples, out) as (judge, spent),
+        run_manifest(out / "attributes", "tagstream offline judge attributes", options, {"judge": judge.version}, spent) as manifest,
+        shown_progress("answers scored", len(given.samples) * len(given.models)) as advance,
+    ):
         models = judge_attributes(judge, given, out, chunk=CHUNK, advance=advance)
-    report: dict[str, Any] = {"judge": judge.version, "samples": len(given.samples), "models": models}
+        manifest.counts = {"samples": len(given.samples), "invalid": sum(one.invalid for one in models.values())}
+    report: dict[str, Any] = {"judge": judge.version, "spent": spent(), "samples": len(given.samples), "models": models}
+    report["files"] = files_from(out, samples, named(predictions), None, choice.truth)
     if beside_paper:
         report["paper"] = paper_rows()
-    _written(out / "attributes.json", report)
+    write_report(out / "attributes.json", report)
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:
@@ -77,7 +85,7 @@ def attributes(
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def pairwise(
     *, samples: Path, predictions: tuple[str, ...], reference: Path | None, out: Path, limit: int | None, beside_paper: bool,
-    as_json: bool, **chosen: Any,
+    as_json: bool, choice: JudgeChoice,
 ) -> None:  # fmt: skip
     """Models against a reference, every pair judged in both orders; both verdicts count, the second negated.
 
@@ -86,27 +94,34 @@ def pairwise(
 
     Example: tagstream offline judge pairwise eval.jsonl sft=runs/sft.jsonl --judge oracle --truth truth.jsonl --out runs/judged
     """
-    from offline.judge.answers import read_judged
+    from offline.judge.answers import named, read_judged
+    from offline.judge.files import files_from, write_report
     from offline.judge.pairwise import judge_pairwise
     from offline.judge.paper import paper_rows
     from offline.judge.show import show_pairwise
 
     given = read_judged(samples, predictions, reference, limit)
-    judge = open_judge(samples=samples, out=out, **chosen)
-    with shown_progress("pairs judged", len(given.references) * len(given.models)) as advance:
+    options = {"samples": samples, "predictions": predictions, "reference": reference, "limit": limit, "judge": choice}
+    with (
+        choice.open(samples, out) as (judge, spent),
+        run_manifest(out / "pairwise", "tagstream offline judge pairwise", options, {"judge": judge.version}, spent) as manifest,
+        shown_progress("pairs judged", len(given.references) * len(given.models)) as advance,
+    ):
         models = judge_pairwise(judge, given, out, chunk=CHUNK, advance=advance)
-    named = "samples" if reference is None else str(reference)
-    report: dict[str, Any] = {"judge": judge.version, "samples": len(given.samples), "reference": named, "models": models}
+        manifest.counts = {"samples": len(given.samples), "invalid": sum(one.invalid for one in models.values())}
+    against = "samples" if reference is None else str(reference)
+    report: dict[str, Any] = {
+        "judge": judge.version,
+        "spent": spent(),
+        "samples": len(given.samples),
+        "reference": against,
+        "models": models,
+    }
+    report["files"] = files_from(out, samples, named(predictions), reference, choice.truth)
     if beside_paper:
         report["paper"] = paper_rows()
-    _written(out / "pairwise.json", report)
+    write_report(out / "pairwise.json", report)
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:
         show_pairwise(models, beside_paper=beside_paper)
-
-
-def _written(path: Path, report: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    part.replace(path)

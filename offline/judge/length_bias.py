@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
-RESAMPLES, BLOCK = 500, 50
+from offline.judge.resamples import Floats, interval, resamples
+
 BANDS: tuple[tuple[str, float, float], ...] = (
     ("3 or more fewer", -np.inf, -3),
     ("1 or 2 fewer", -2, -1),
@@ -15,7 +15,6 @@ BANDS: tuple[tuple[str, float, float], ...] = (
     ("1 or 2 more", 1, 2),
     ("3 or more more", 3, np.inf),
 )
-Floats = NDArray[np.float64]
 
 
 class Follows(Struct, frozen=True):
@@ -61,13 +60,9 @@ def _follows(points: Floats, more: Floats, seed: int) -> Follows:
     weights = np.ones((1, len(points)))
     ranks = _ranks(points), _ranks(more)
     spearman, slope = _fits(*ranks, weights)[0], _fits(points, more, weights)[1]
-    draw = np.random.default_rng(seed)
-    drawn: tuple[list[float], list[float]] = ([], [])
-    for _ in range(RESAMPLES // BLOCK):
-        weights = draw.multinomial(len(points), np.full(len(points), 1 / len(points)), BLOCK).astype(np.float64)
-        drawn[0].extend(_fits(*ranks, weights)[0])
-        drawn[1].extend(_fits(points, more, weights)[1])
-    return Follows(float(spearman[0]), _interval(drawn[0]), float(slope[0]), _interval(drawn[1]))
+    drawn = [(_fits(*ranks, block)[0], _fits(points, more, block)[1]) for block in resamples(len(points), seed)]
+    intervals = [interval(found) for found in zip(*drawn, strict=True)]
+    return Follows(float(spearman[0]), intervals[0], float(slope[0]), intervals[1])
 
 
 def _fits(points: Floats, more: Floats, weights: Floats) -> tuple[Floats, Floats]:
@@ -79,13 +74,6 @@ def _fits(points: Floats, more: Floats, weights: Floats) -> tuple[Floats, Floats
     xx, yy = (weights @ (side * side) / total - mean * mean for side, mean in ((x, mean_x), (y, mean_y)))
     kept = (xx > 1e-9) & (yy > 1e-9)
     return xy[kept] / np.sqrt(xx[kept] * yy[kept]), xy[kept] / xx[kept]
-
-
-def _interval(found: Sequence[float]) -> tuple[float, float] | None:
-    if not found:
-        return None
-    low, high = np.quantile(found, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _bands(points: Floats, tags: Floats) -> list[Band]:

@@ -36,9 +36,9 @@ class Strictness(Struct, frozen=True, kw_only=True):
     """What the formulas above leave open. ``covered``, ``leading``: shares in (0, 1]. ``false_cost``, ``low_cost``, ``order_share``: F, L
     and O. ``near``, ``far``: differences of utility."""
 
-    covered: float = 0.5
-    front: int = 3
-    leading: float = 0.5
+    covered: float = 0.6
+    front: int = 4
+    leading: float = 0.75
     false_cost: float = 1.0
     low_cost: float = 0.25
     order_share: float = 0.5

@@ -15,12 +15,12 @@ from offline.judge.attributes import digest_of
 from offline.judge.dual import Dual, judge_dual, pool
 from offline.judge.length_bias import LengthBias, length_bias
 from offline.judge.lines import judged
+from offline.judge.resamples import interval, resamples
 from offline.judge.roles import Comparison, Judge
 from offline.tag_data.samples import Told
 from schemas.errors import BadSetting
 
 VERDICTS_LINES, VERDICTS_CSV = "verdicts.jsonl", "verdicts.csv"
-RESAMPLES, BLOCK = 1000, 50
 
 
 class VerdictLine(Struct, frozen=True, kw_only=True):
@@ -111,7 +111,7 @@ def summary(of: Answers, lines: Sequence[VerdictLine], left_out: int = 0) -> Mod
     scores = {name: score for name, duals in sorted(categories.items()) if (score := _score(duals)) is not None}
     return ModelPairwise(
         all=_score([line.dual for line in lines]),
-        ps_ci95=interval(lines),
+        ps_ci95=score_interval(lines),
         categories=scores,
         pairs=pooled.pairs,
         invalid=pooled.invalid,
@@ -124,16 +124,11 @@ def summary(of: Answers, lines: Sequence[VerdictLine], left_out: int = 0) -> Mod
     )
 
 
-def interval(lines: Sequence[VerdictLine], seed: int = 0) -> tuple[float, float] | None:
-    """Bootstrap over notes: the verdicts of a note stay together. None without a valid verdict."""
+def score_interval(lines: Sequence[VerdictLine]) -> tuple[float, float] | None:
+    """95 % interval over notes: the verdicts of a note stay together. None without a valid verdict."""
     valid = [[POINTS[one] for one in line.dual.valid] for line in lines if line.dual.valid]
-    if not valid:
-        return None
     sums, counts = np.array([sum(one) for one in valid]), np.array([len(one) for one in valid])
-    draw = np.random.default_rng(seed)
-    weights = (draw.multinomial(len(valid), np.full(len(valid), 1 / len(valid)), BLOCK) for _ in range(RESAMPLES // BLOCK))
-    low, high = np.quantile(np.concatenate([block @ sums / (block @ counts) for block in weights]), [0.025, 0.975])
-    return float(low), float(high)
+    return interval([block @ sums / (block @ counts) for block in resamples(len(valid))]) if valid else None
 
 
 def write_csv(path: Path, lines: Sequence[VerdictLine]) -> None:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from offline.judge.ablate import Condition
 from offline.judge.attributes import AttributeMeans, ModelAttributes
 from offline.judge.pairwise import ModelPairwise
 from offline.judge.paper import CATEGORIES, paper_rows
@@ -82,3 +83,22 @@ def _means(of: AttributeMeans) -> Sequence[str]:
 
 def _between(value: float | None, interval: tuple[float, float] | None) -> str:
     return "-" if value is None or interval is None else "{:+.2f} [{:+.2f}, {:+.2f}]".format(value, *interval)
+
+
+def show_ablation(conditions: Mapping[str, Condition]) -> None:
+    """Scores of each condition and what is lost, over all notes and over those that have the modality."""
+    table = Table(
+        "", "pairwise score", "loss", "loss where held", "notes", "total", "truth", "coverage", "importance", box=None, header_style="bold"
+    )
+    columns = shown_categories(one.pairwise.categories for one in conditions.values())
+    split = Table("score by category", *columns, box=None, header_style="bold")
+    for name, one in conditions.items():
+        losses = [
+            "" if loss is None else "{:.3f} [{:.3f}, {:.3f}]".format(loss.points, *loss.ci95) for loss in (one.loss, one.loss_where_held)
+        ]
+        held = f"{one.loss_where_held.notes:,}" if one.loss_where_held else ""
+        figure = number(one.pairwise.all.ps if one.pairwise.all else None, "+.3f")
+        table.add_row(Text(name), figure, *losses, held, *_means(one.attributes.all))
+        found = [one.pairwise.categories.get(column) for column in columns]
+        split.add_row(Text(name), *(number(of.ps if of else None, "+.3f") for of in found))
+    Console().print(table, split, sep="\n")

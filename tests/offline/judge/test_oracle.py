@@ -108,12 +108,13 @@ LOW = Told("shoes", "shoe_type", "title")
     [
         ([*CORE, *MORE], (1, 1, 1)),
         ([*CORE, FALSE, *MORE], (0, 1, 1)),
-        (CORE, (1, 0, 1)),  # 2 of 6 dimensions
+        (CORE, (1, 0, 0)),  # 2 of 6 dimensions, 2 of the 4 foremost
+        ([*CORE, MORE[0]], (1, 0, 1)),
         ([*CORE, *MORE[:1], Told("marathon day", "color_design", "body")], (1, 0, 1)),  # the wrong dimension
         ([*CORE, *MORE, Told("harbor 6", "nonsense", "product")], (1, 0, 1)),  # a dimension that shoes do not have
-        ([*reversed(MORE), *CORE], (1, 1, 1)),  # black colorway is as important as the third, and so is the first title
+        ([*reversed(MORE), *CORE], (1, 1, 1)),  # the order within the first four is free
         ([LOW, *CORE, *MORE], (1, 1, 0)),  # low-information leads
-        ([MORE[1], Told("striped pattern", "color_design", "image"), *CORE, MORE[0]], (1, 1, 0)),
+        ([MORE[1], Told("striped pattern", "color_design", "image"), Told("true to size", "size", "image"), *CORE], (1, 1, 0)),
         ([], (0, 0, 0)),
     ],
 )

@@ -1,0 +1,1 @@
+"""What a distillation came to, as one page to look at."""
