@@ -168,6 +168,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     media_sound_s: Annotated[float, Meta(gt=0), _doc("sound of a medium that is taken, seconds from its start, and of all of a note")] = (
         600.0
     )
+    media_upgrade_minutes: Annotated[
+        str, _doc("pauses after which a note that lacked a medium is tagged again, one attempt after each; empty = by an operator only")
+    ] = "1,10,60"
     transcriber_model: Annotated[
         str, _doc("SenseVoice model that hears: demo, a local directory or a hub id (iic/SenseVoiceSmall); empty = none")
     ] = ""
@@ -191,7 +194,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     endpoint_failures: Annotated[Positive, _doc("answers in a row that fail before the chat endpoint is taken for down")] = 5
     endpoint_cool_down_s: Annotated[float, Meta(gt=0), _doc("time until it is tried again then, seconds")] = 15.0
     endpoint_upgrade_s: Annotated[
-        NotNegative, _doc("time between looks for notes that were tagged without it and are due an upgrade, seconds; 0 = no such looks")
+        NotNegative, _doc("time between looks for notes that lacked it, or a medium, and are due an upgrade, seconds; 0 = no such looks")
     ] = 60.0
     endpoint_priority: Annotated[int, _doc("vLLM's priority of a request, lower goes first; 0 = none is sent")] = 0
     endpoint_replay_priority: Annotated[int, _doc("the same for requests of `tagstream replay`, which should wait; 0 = none is sent")] = 0
