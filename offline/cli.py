@@ -5,6 +5,7 @@ import click
 from schemas.commands import LateGroup
 
 COMMANDS = {
+    "handbook": "offline.handbook.cli:handbook",
     "dataset": "offline.convert_dataset:dataset",
     "evaluate-recall": "offline.evaluate_recall:evaluate_recall",
     "towers": "offline.export_spaces:towers",
