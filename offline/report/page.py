@@ -92,7 +92,7 @@ def ablation_section(report: AblationReport, directory: Path) -> str:
         url = base64.b64encode(plot.read_bytes()).decode()
         parts.append(panel(f'<img class="plot" alt="pairwise score by category" src="data:image/svg+xml;base64,{url}">'))
     rows = [("", [text(name), *_condition(one)]) for name, one in report.conditions.items()]
-    head = ["", "score", "95 %", "loss", "95 %", "loss where held", "notes", "total", "truth", "coverage", "importance"]
+    head = ["", "score", "95 %", "change", "95 %", "change where held", "notes", "total", "truth", "coverage", "importance"]
     return section(f"Without a modality: {directory.name}", said, *parts, panel(table(head, rows)))
 
 
