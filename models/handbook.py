@@ -136,6 +136,15 @@ def load_handbook(path: Path | str | None = None) -> Handbook:
     return Handbook(books, shared)
 
 
+def pair_fault(en: str, zh: str) -> str | None:
+    """What is wrong with the sides of a pair; None where nothing is."""
+    if _HAN.search(en):
+        return f"{en!r} stands on the English side; write English: Chinese"
+    if not _HAN.search(zh):
+        return f"{zh!r} stands on the Chinese side; write English: Chinese"
+    return None
+
+
 def _read(file: Path, kind: type[T]) -> T:
     try:
         return msgspec.yaml.decode(file.read_bytes(), type=kind)
@@ -173,10 +182,8 @@ def _check_concepts(file: Path, where: str, concepts: list[Concept], named: set[
 
 def _check_pairs(file: Path, where: str, pairs: Pairs) -> None:
     for en, zh in pairs.items():
-        if _HAN.search(en):
-            raise BadSetting(f"{file}: {where}: {en!r} stands on the English side; write English: Chinese")
-        if not _HAN.search(zh):
-            raise BadSetting(f"{file}: {where}: {zh!r} stands on the Chinese side; write English: Chinese")
+        if reason := pair_fault(en, zh):
+            raise BadSetting(f"{file}: {where}: {reason}")
 
 
 def _add(pairs: dict[str, str], terms: Pairs) -> None:

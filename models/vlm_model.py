@@ -83,7 +83,14 @@ class VlmModel:
         return str(text)
 
     def inputs(self, texts: Sequence[str], pictures: Sequence[Sequence[NDArray[np.uint8]]], pixels: int) -> dict[str, torch.Tensor]:
-        """Left-padded tensors on the model's device.
+        """What ``tensors`` gives, on the model's device and in its arithmetic."""
+        tensors = {name: value.to(self.device) for name, value in self.tensors(texts, pictures, pixels).items()}
+        if "pixel_values" in tensors:
+            tensors["pixel_values"] = tensors["pixel_values"].to(self.model.dtype)
+        return tensors
+
+    def tensors(self, texts: Sequence[str], pictures: Sequence[Sequence[NDArray[np.uint8]]], pixels: int) -> dict[str, torch.Tensor]:
+        """Left-padded tensors in main memory, pictures in float32.
 
         Args:
             texts: rendered chats.
@@ -102,10 +109,16 @@ class VlmModel:
         wanted = {"input_ids", "attention_mask", "pixel_values", "image_grid_thw", "mm_token_type_ids"}
         if self.family == "internvl":
             wanted -= {"mm_token_type_ids"}
-        tensors = {name: value.to(self.device) for name, value in made.items() if name in wanted}
-        if "pixel_values" in tensors:
-            tensors["pixel_values"] = tensors["pixel_values"].to(self.model.dtype)
-        return tensors
+        return {name: value for name, value in made.items() if name in wanted}
+
+    def picture_tokens(self, height: int, width: int, pixels: int) -> int:
+        """Tokens that a picture of this size puts into the prompt in place of its one, from its size alone."""
+        height, width = _sides(height, width, min(ASPECT_MAX, float(self.image_tokens(pixels))))
+        images, limits = self.processor.image_processor, self._limits(pixels)
+        if self.family == "internvl":
+            return int(images.get_number_of_image_patches(height, width, limits)) * int(self.processor.image_seq_length) + 2  # its marks
+        areas = {"min_pixels": limits["size"]["shortest_edge"], "max_pixels": limits["size"]["longest_edge"]}
+        return int(images.get_number_of_image_patches(height, width, areas)) // int(images.merge_size) ** 2
 
     def image_tokens(self, pixels: int) -> int:
         """Tokens of one picture at most."""
@@ -182,6 +195,10 @@ def _stops(model: Any, tokenizer: Any) -> list[int]:
 def _shaped(pixels: NDArray[np.uint8], aspect: float) -> Image.Image:
     """As a picture whose sides are within ``aspect`` of each other: a longer one is squeezed."""
     picture = Image.fromarray(pixels)
-    width, height = picture.size
+    height, width = _sides(picture.height, picture.width, aspect)
+    return picture if (width, height) == picture.size else picture.resize((width, height))
+
+
+def _sides(height: int, width: int, aspect: float) -> tuple[int, int]:
     long = int(aspect * min(width, height))
-    return picture.resize((min(width, long), min(height, long))) if max(width, height) > long else picture
+    return min(height, long), min(width, long)

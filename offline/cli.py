@@ -6,6 +6,7 @@ from schemas.commands import LateGroup
 
 COMMANDS = {
     "ablate": "offline.judge.ablate_command:ablate",
+    "handbook": "offline.handbook.cli:handbook",
     "dataset": "offline.convert_dataset:dataset",
     "evaluate-recall": "offline.evaluate_recall:evaluate_recall",
     "towers": "offline.export_spaces:towers",
@@ -15,6 +16,9 @@ COMMANDS = {
     "simulate": "offline.simulate.cli:simulate",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
     "infer": "offline.distil.infer_command:infer_command",
+    "sft": "offline.distil.sft_command:sft_command",
+    "dpo-pairs": "offline.distil.dpo_command:dpo_pairs_command",
+    "dpo": "offline.distil.dpo_command:dpo_command",
     "judge": "offline.judge.cli:judge",
     "transcriber": "offline.transcriber_cli:transcriber",
     "demo-models": "offline.demo_models.cli:demo_models",

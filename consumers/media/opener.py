@@ -42,13 +42,27 @@ def opener_for(made: Learned, settings: Settings) -> "MediaOpener | None":
     senses = Senses(sees=made.tagger.sees, hears=transcriber is not None)
     if not senses.sees and not senses.hears:
         return None
+    return open_opener(settings, senses, transcriber, made.tagger.chat if isinstance(made.tagger, EndpointTagger) else None)
+
+
+def open_opener(settings: Settings, senses: Senses, transcriber: Transcriber | None, chat: ChatEndpoint | None = None) -> "MediaOpener":
+    """What opens media as the settings say, for whoever has these senses; close it.
+
+    Args:
+        settings: those of media, and of the endpoint where it puts transcripts right.
+        senses: what is to be opened.
+        transcriber: writes speech down; without one no sound is opened.
+        chat: puts transcripts right where the settings ask for it; None: an endpoint of its own, which it closes.
+
+    Raises:
+        BadSetting: a media setting is wrong.
+    """
     opener = MediaOpener(limits_of(settings), senses, transcriber=transcriber, decoders=settings.media_decoders)
     if transcriber is not None and settings.transcriber_correction:
-        if isinstance(made.tagger, EndpointTagger):
-            opener.complete = made.tagger.chat.say
-        else:
+        if chat is None:
             chat = ChatEndpoint(endpoint_spec(settings))
-            opener.complete, opener.at_end = chat.say, chat.close
+            opener.at_end = chat.close
+        opener.complete = chat.say
     return opener
 
 

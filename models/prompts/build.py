@@ -64,7 +64,7 @@ class Prompts:
 
     Args:
         handbook: the interest dimensions.
-        style: one of ``STYLES``.
+        style: one of ``STYLES`` by name, or another one.
         max_tags: the most tags of an answer.
         specials: the special tokens of the model's tokenizer, where they are known; no note can write them.
 
@@ -72,11 +72,11 @@ class Prompts:
         BadSetting: when there is no such style.
     """
 
-    def __init__(self, handbook: Handbook, style: str = "full", max_tags: int = 10, specials: Sequence[str] = ()) -> None:
-        if style not in STYLES:
+    def __init__(self, handbook: Handbook, style: str | Style = "full", max_tags: int = 10, specials: Sequence[str] = ()) -> None:
+        if not isinstance(style, Style) and style not in STYLES:
             raise BadSetting(f"there is no prompt style {style!r}; choose of: {', '.join(STYLES)}")
         self.handbook = handbook
-        self.style: Style = STYLES[style]
+        self.style = style if isinstance(style, Style) else STYLES[style]
         self.max_tags = max_tags
         self.version = f"{self.style.version}-{max_tags}"
         self._specials = tuple(sorted(specials, key=len, reverse=True))

@@ -46,6 +46,10 @@ class Size(Struct, frozen=True):
     sight_heads: int = 5
 
 
+BASE = Size(vocabulary=2560, width=160, layers=4, inner=320, heads=5, key_heads=1, sight=64, sight_layers=3, sight_heads=4)
+"""Of the base models that distillation begins with in the demo."""
+
+
 def train_tokenizer(texts: Iterable[str], words: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE. A Chinese character is at most one token, whatever stands beside it, so that copying is copying. ``GLUE``
     and those of ``words`` (ids of dimensions) that no text contains, having an underscore, are one token each."""

@@ -2,10 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from offline.demo_models.vlm_data import Family
 
 
 @click.command("vlm-data")
@@ -14,22 +18,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 @click.option("--notes", type=click.IntRange(min=1), default=14_000, show_default=True, help="Notes of each community.")
 @click.option("--drawn", type=click.IntRange(min=1), default=800, show_default=True, help="Of these, how many have pictures of their own.")
 @click.option("--seeds", default="7,21,22,23", show_default=True, help="Communities learned from.")
+@click.option("--family", type=click.Choice(["qwen", "internvl"]), default="qwen", show_default=True, help="Which kind of model.")
+@click.option("--base", is_flag=True, help="For a small base model that distillation begins with: words picked at random, not tags.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def vlm_data_command(*, out: Path, pictures: Path | None, notes: int, drawn: int, seeds: str, as_json: bool) -> None:
+def vlm_data_command(
+    *, out: Path, pictures: Path | None, notes: int, drawn: int, seeds: str, family: "Family", base: bool, as_json: bool
+) -> None:
     """Prepares what `demo-models vlm` learns from: token ids, small pictures, held-out notes. Nearly all of the time goes into drawing.
 
-    Held out are notes of the first community from number 200,000 on, and a community that is never learned from.
+    Held out are notes of the first community from number 200,000 on, and a community that is never learned from. With --base the model is
+    taught to read, to see and to write the form of an answer, and not what readers want; see `tagstream offline distil-demo`.
 
     Example: tagstream offline demo-models vlm-data --out runs/vlm-data
     """
+    from offline.demo_models.vlm_build import BASE, Size
     from offline.demo_models.vlm_data import Plan, prepare
 
     numbers = [_number(seed) for seed in seeds.split(",")]
-    plan = Plan(seeds=numbers, notes=notes, drawn=min(drawn, notes), held_out=[(numbers[0], 200_000, 200), (99, 0, 150)])
+    held_out = [(numbers[0], 200_000, 200), (99, 0, 150)]
+    plan = Plan(seeds=numbers, notes=notes, drawn=min(drawn, notes), held_out=held_out, family=family, schooled=not base)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("notes drawn", total=plan.drawn * len(numbers) + 350)
-        facts = prepare(out, plan, pictures or out / "drawn", lambda done: progress.update(task, completed=done))
+        facts = prepare(out, plan, pictures or out / "drawn", lambda done: progress.update(task, completed=done), BASE if base else Size())
     click.echo(json.dumps(facts) if as_json else f"{facts['rows']:,} rows, {facts['pictures']:,} pictures in {out}", err=not as_json)
 
 
@@ -59,7 +70,7 @@ def vlm_command(
     resume: bool,
     as_json: bool,
 ) -> None:
-    """Trains a Qwen3-VL of seven million parameters from scratch and writes OUT/model, OUT/figures.json.
+    """Trains a model of seven million parameters, or a base model of under two, from scratch and writes OUT/model, OUT/figures.json.
 
     OUT/model is what `TAGSTREAM_VLM_MODEL` takes. It tags notes of the simulated community and no others.
 

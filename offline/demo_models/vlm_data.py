@@ -9,7 +9,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,6 +18,8 @@ from msgspec import Struct
 from models.handbook import load_handbook
 from models.prompts import Prompts
 from models.roles import NoteMedia, SeenImage, Spoken, Utterance
+from offline.demo_models.base_answers import base_answer
+from offline.demo_models.intern_build import CONTEXT, NAMED, make_intern_processor
 from offline.demo_models.vlm_build import Size, make_processor, train_tokenizer
 from offline.demo_models.vlm_pictures import SIDE, Seen, draw_pictures, open_small, pictures_of
 from offline.simulate.notes import Community, SimulatedNote
@@ -32,17 +34,21 @@ HEARD = 0.8  # share of the voices that are heard
 PLAIN_SPEECH = 0.5  # share of the transcripts without capitals and punctuation
 READ_NOTES = 16_000  # notes that the tokenizer learns from, about
 BLIND = 0.1  # share of the notes with pictures that are shown without them
+Family = Literal["qwen", "internvl"]
 _Row = tuple[list[int], int, list[int]]
 
 
 class Plan(Struct, frozen=True):
     """Which notes. ``seeds``: communities learned from; ``notes``: of each; ``drawn``: of each, with pictures of their own; ``held_out``:
-    (seed, first note, notes) of those that are never learned from."""
+    (seed, first note, notes) of those that are never learned from. ``family``: whose processor and prompts; ``schooled``: whether the
+    answers are the notes' true tags, or a base model's (``base_answers``)."""
 
     seeds: list[int] = msgspec.field(default_factory=lambda: [7, 21, 22, 23])
     notes: int = 12_000
     drawn: int = 1_200
     held_out: list[tuple[int, int, int]] = msgspec.field(default_factory=lambda: [(7, 200_000, 200), (99, 0, 150)])
+    family: Family = "qwen"
+    schooled: bool = True
 
 
 class HeldOut(Struct, frozen=True):
@@ -105,11 +111,12 @@ def prepare(
     drafts = list(_drafts(plan, pictures))
     words = [dimension.id for book in handbook.categories.values() for dimension in book.dimensions]
     read = drafts[:: max(1, len(drafts) // READ_NOTES)]
-    tokenizer = train_tokenizer((text for draft in read for text in _texts(draft.made)), words, size.vocabulary)
-    processor = make_processor(tokenizer, SIDE * SIDE)
+    own = len(NAMED) if plan.family == "internvl" else 0
+    tokenizer = train_tokenizer((text for draft in read for text in _texts(draft.made)), words, size.vocabulary - own)
+    processor = (make_intern_processor if own else make_processor)(tokenizer, SIDE * SIDE)
     processor.save_pretrained(directory / "model")
     prompts = Prompts(handbook, STYLE, MAX_TAGS, processor.tokenizer.all_special_tokens)
-    rows = _rows(drafts, prompts, processor)
+    rows = _rows(drafts, prompts, processor, plan.schooled)
     _save_rows(directory / "rows.npz", rows)
     held_out = [_held_out(seed, made, pictures) for seed, made in _held_out_notes(plan)]
     (directory / "held_out.json").write_bytes(msgspec.json.encode(held_out))
@@ -117,7 +124,7 @@ def prepare(
     facts = {
         "plan": msgspec.to_builtins(plan), "rows": len(rows), "with_pictures": sum(bool(one.pictures) for one in drafts),
         "pictures": len(pictures.data), "held_out": len(held_out), "tokens": sum(len(row[0]) for row in rows),
-        "vocabulary": size.vocabulary, "style": STYLE, "prompt": prompts.style.version, "handbook": handbook.version,
+        "size": msgspec.to_builtins(size), "style": STYLE, "prompt": prompts.style.version, "handbook": handbook.version,
         "image_pixels": SIDE * SIDE,
     }  # fmt: skip
     (directory / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
@@ -171,9 +178,9 @@ def _texts(made: SimulatedNote) -> Iterator[str]:
     yield from made.truth.tags()
 
 
-def _rows(drafts: Sequence[_Draft], prompts: Prompts, processor: Any) -> list[_Row]:
+def _rows(drafts: Sequence[_Draft], prompts: Prompts, processor: Any, schooled: bool) -> list[_Row]:
     """Token ids with one token for each picture, where the answer begins, and the pictures."""
-    pairs = [_written(draft, prompts, processor) for draft in drafts]
+    pairs = [_written(draft, prompts, processor, schooled) for draft in drafts]
     asked = processor.tokenizer([prompt for prompt, _ in pairs])["input_ids"]
     answered = processor.tokenizer([answer for _, answer in pairs])["input_ids"]
     end = processor.tokenizer.eos_token_id
@@ -183,16 +190,20 @@ def _rows(drafts: Sequence[_Draft], prompts: Prompts, processor: Any) -> list[_R
     ]
 
 
-def _written(draft: _Draft, prompts: Prompts, processor: Any) -> tuple[str, str]:
+def _written(draft: _Draft, prompts: Prompts, processor: Any, schooled: bool) -> tuple[str, str]:
     """Prompt and answer of a draft."""
     event, truth = draft.made
     chance = random.Random(f"{truth.note_id}-{truth.product}")  # noqa: S311
     spoken = truth.spoken if chance.random() < HEARD else ""
     tags = told(truth, event, spoken, [source for _, source, _ in draft.pictures])
     heard = plain_speech(spoken) if chance.random() < PLAIN_SPEECH else spoken
+    if not schooled:
+        book = prompts.handbook.category(truth.category)
+        tags = base_answer(tags, event, heard, [dimension.id for dimension in book.dimensions], chance)
     blank = np.zeros((1, 1, 3), np.uint8)
     media = media_of(heard, [SeenImage(blank, source, position) for _, source, position in draft.pictures])
     text = processor.apply_chat_template(prompts.of(event, media).chat(), tokenize=False, add_generation_prompt=True)
+    text = text.replace(CONTEXT, f"{NAMED['start_image_token']}{CONTEXT}{NAMED['end_image_token']}")  # as InternVL's processor does
     return text, answer_text(tags[:MAX_TAGS])
 
 

@@ -15,7 +15,7 @@ from offline.demo_models.vlm_rows import Batch
 
 
 def loss_of(model: Any, batch: Batch, patched: torch.Tensor) -> torch.Tensor:
-    """Mean loss of the answers' tokens. ``patched``: the batch's pictures, (n, patches, values)."""
+    """Mean loss of the answers' tokens. ``patched``: the batch's pictures as ``patches`` gives them, or ``tiles`` for InternVL."""
     logits, wanted = logits_of(model, batch, patched)
     return nn.cross_entropy(logits.float(), wanted)
 
@@ -23,12 +23,15 @@ def loss_of(model: Any, batch: Batch, patched: torch.Tensor) -> torch.Tensor:
 def logits_of(model: Any, batch: Batch, patched: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (tokens, vocabulary) before each token of an answer, and those tokens."""
     inner = model.model
+    intern = model.config.model_type == "internvl"
     embedded = inner.get_input_embeddings()(batch.ids)
     if len(patched):
-        seen = see(inner.visual, patched).reshape(-1, embedded.shape[-1])
+        found = inner.get_image_features(pixel_values=patched).pooler_output if intern else see(inner.visual, patched)
+        seen = found.reshape(-1, embedded.shape[-1])
         here = (batch.ids == model.config.image_token_id).unsqueeze(-1)
         embedded = embedded.masked_scatter(here, seen.to(embedded.dtype))
-    hidden = inner.language_model(inputs_embeds=embedded, position_ids=batch.positions, use_cache=False).last_hidden_state
+    positions = None if intern else batch.positions  # in three axes; InternVL counts along
+    hidden = inner.language_model(inputs_embeds=embedded, position_ids=positions, use_cache=False).last_hidden_state
     chosen = hidden[:, :-1][batch.learned[:, 1:]]
     return model.lm_head(chosen), batch.ids[:, 1:][batch.learned[:, 1:]]
 

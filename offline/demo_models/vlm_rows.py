@@ -62,13 +62,17 @@ def batches(rows: list[Row], size: int, seed: int) -> Iterator[Batch]:
         epoch += 1
 
 
-def patches(pixels: torch.Tensor) -> torch.Tensor:
-    """Pictures (n, side, side, 3) of uint8 as the vision part takes them: (n, patches, values), in the processor's order."""
-    count, side = pixels.shape[0], pixels.shape[1]
+def tiles(pixels: torch.Tensor) -> torch.Tensor:
+    """Pictures (n, side, side, 3) of uint8 as InternVL's vision part takes them: (n, 3, side, side)."""
     mean, deviation = (torch.tensor(values, device=pixels.device) * 255 for values in (MEAN, DEVIATION))
-    scaled = ((pixels.float() - mean) / deviation).permute(0, 3, 1, 2)
+    return ((pixels.float() - mean) / deviation).permute(0, 3, 1, 2)
+
+
+def patches(pixels: torch.Tensor) -> torch.Tensor:
+    """Pictures (n, side, side, 3) of uint8 as Qwen's vision part takes them: (n, patches, values), in the processor's order."""
+    count, side = pixels.shape[0], pixels.shape[1]
     grid = side // PATCH
-    cut = scaled.reshape(count, 3, grid // MERGE, MERGE, PATCH, grid // MERGE, MERGE, PATCH).permute(0, 2, 5, 3, 6, 1, 4, 7)
+    cut = tiles(pixels).reshape(count, 3, grid // MERGE, MERGE, PATCH, grid // MERGE, MERGE, PATCH).permute(0, 2, 5, 3, 6, 1, 4, 7)
     return cut.unsqueeze(6).expand(*cut.shape[:6], 2, PATCH, PATCH).reshape(count, grid * grid, -1)
 
 

@@ -16,11 +16,12 @@ from transformers import AutoProcessor
 
 from models.handbook import load_handbook
 from models.vlm_model import CARD_FILE, VlmCard, VlmModel
+from offline.demo_models.intern_build import make_intern
 from offline.demo_models.vlm_build import MERGE, PATCH, Size, make_model
 from offline.demo_models.vlm_data import HeldOut, open_pictures
 from offline.demo_models.vlm_forward import loss_of
 from offline.demo_models.vlm_judge import judge
-from offline.demo_models.vlm_rows import Batch, batches, patches, read_rows
+from offline.demo_models.vlm_rows import Batch, batches, patches, read_rows, tiles
 from schemas.errors import BadSetting, MissingPrerequisite
 
 CHECKPOINT = "checkpoint.pt"
@@ -45,7 +46,7 @@ class Training(Struct, frozen=True, kw_only=True):
     save_every: int = 1000
 
 
-def train(data: Path, out: Path, training: Training, say: Say, *, size: Size | None = None, resume: bool = False) -> dict[str, Any]:
+def train(data: Path, out: Path, training: Training, say: Say, *, resume: bool = False) -> dict[str, Any]:
     """Trains on a prepared directory and writes model, processor, card and figures into ``out``; returns the figures.
 
     Raises:
@@ -55,9 +56,11 @@ def train(data: Path, out: Path, training: Training, say: Say, *, size: Size | N
     facts = _facts(data)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(training.seed)
-    size = size or Size(vocabulary=facts["vocabulary"])
+    size = msgspec.convert(facts["size"], Size)
     processor = AutoProcessor.from_pretrained(data / "model")
-    model = make_model(processor.tokenizer, size, facts["image_pixels"]).to(training.device)
+    intern = facts["plan"]["family"] == "internvl"
+    model = (make_intern if intern else make_model)(processor.tokenizer, size, facts["image_pixels"]).to(training.device)
+    shown = tiles if intern else patches
     side = int(facts["image_pixels"] ** 0.5) // (PATCH * MERGE)
     rows = read_rows(data, model.config.image_token_id, side)
     pixels = open_pictures(data / "pictures.npz")
@@ -75,7 +78,7 @@ def train(data: Path, out: Path, training: Training, say: Say, *, size: Size | N
     judged: list[dict[str, Any]] = []
     while (progress := run.progress()) < 1:
         batch = next(feed)
-        patched = patches(stored[batch.pictures.to(stored.device)]) if len(batch.pictures) else stored[:0]
+        patched = shown(stored[batch.pictures.to(stored.device)]) if len(batch.pictures) else stored[:0]
         run.learn(_to(batch, training.device), patched, progress)
         if len(judged) < len(training.judge_at) and progress >= training.judge_at[len(judged)]:
             began = time.monotonic()

@@ -5,6 +5,9 @@ import click
 from schemas.commands import LateGroup
 
 COMMANDS = {
+    "extract": "offline.tag_data.extract_command:extract",
+    "split": "offline.tag_data.split_command:split",
+    "stats": "offline.tag_data.stats_command:stats",
     "simulated": "offline.tag_data.simulated_command:simulated",
 }
 

@@ -3,7 +3,7 @@
 With ``noise`` P it does, each independent of the others and of what other notes are asked about:
 
 - of every true tag, leaves it out with chance P/2; one always stays;
-- after every tag that stays, with chance P/4 invents: a tag told of another note of the category, not true of this one, under the source
+- after every tag that stays, with chance P/4 invents: a tag that other notes of the category have, not true of this one, under the source
   of the tag that it follows;
 - after every tag that stays, with chance P/4 adds a tag that says nothing (``recommended``), under the dimension that it follows;
 - ranks wrongly: each tag of n moves down by up to P x n places.
@@ -11,7 +11,7 @@ With ``noise`` P it does, each independent of the others and of what other notes
 
 from collections.abc import Sequence
 
-from offline.simulate.catalogue import Language
+from offline.simulate.catalogue import Language, load_catalogue
 from offline.simulate.draws import Draws, Stream
 from offline.simulate.notes import NOTE_PREFIX, Community
 from offline.simulate.truth import Truth
@@ -21,7 +21,7 @@ VAGUE: dict[Language, tuple[str, ...]] = {
     "en": ("nice", "good quality", "worth a look", "recommended", "daily share", "my favorite", "high value", "must have"),
     "zh": ("好看", "质量不错", "值得一看", "推荐", "日常分享", "好物", "高颜值", "必备"),
 }
-_NEAR = 2000  # other notes are looked for among so many
+TRIES = 4
 
 
 class ErringTeacher:
@@ -52,15 +52,12 @@ class ErringTeacher:
         return list(unique.values())
 
     def _invented(self, truth: Truth, tag: Told, draws: Draws) -> list[Told]:
-        """One tag of another note; none where that note has none of its own."""
-        number = int(truth.note_id.removeprefix(NOTE_PREFIX))
-        for _ in range(_NEAR):
-            other = self._community.note(max(0, number - _NEAR // 2) + draws.below(_NEAR)).truth
-            if other.category == truth.category and other.language == truth.language and other.note_id != truth.note_id:
-                break
+        """One tag that is not true; none where the draw hits only true ones."""
+        shelf = load_catalogue().shelves[truth.category]
         true = set(truth.all_tags())
-        options = [one for one in other.attributes if one.text(truth.language) not in true]
-        if not options:
-            return []
-        drawn = draws.choice(options)
-        return [Told(drawn.text(truth.language), drawn.dimension, tag.source)]
+        for _ in range(TRIES):
+            dimension = draws.choice([*shelf.card, *shelf.told])
+            text = draws.choice(shelf.phrases[dimension]).words.of(truth.language)
+            if text not in true:
+                return [Told(text, dimension, tag.source)]
+        return []

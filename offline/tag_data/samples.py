@@ -7,6 +7,7 @@ sample is what a tagger is given online, so nothing has to be fetched or decoded
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -99,13 +100,31 @@ def keep_file(directory: Path, path: Path, source: EvidenceSource, position: int
     return Picture(str(file), source, position)
 
 
+def share_pictures(sample: Sample, directory: Path, other: Path) -> None:
+    """Lets another directory hold a sample's pictures too, without copying them where both lie on one disk.
+
+    Raises:
+        MissingPrerequisite: when one is absent.
+    """
+    for one in sample.pictures:
+        path, there = directory / one.file, other / one.file
+        if not there.exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, there)
+            except FileNotFoundError:
+                raise _absent(path) from None
+            except OSError:
+                _put(there, path.read_bytes())
+
+
 def media_of(sample: Sample, directory: Path) -> NoteMedia:
     """The sample's media as a tagger takes them.
 
     Raises:
         MissingPrerequisite: when a picture's file is absent.
     """
-    images = [SeenImage(_pixels(directory / one.file), one.source, one.position) for one in sample.pictures]
+    images = [SeenImage(pixels_of(directory / one.file), one.source, one.position) for one in sample.pictures]
     return NoteMedia(images, list(sample.speech), list(sample.degraded))
 
 
@@ -113,6 +132,19 @@ def answer_text(tags: Sequence[Told]) -> str:
     """Tags as a model is to write them, in the order of the answer's schema."""
     told = [{"text": tag.text, "dimension": tag.dimension, "source": tag.source} for tag in tags]
     return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+
+
+def pixels_of(path: Path) -> NDArray[np.uint8]:
+    """RGB pixels of a picture's file, uint8, (height, width, 3).
+
+    Raises:
+        MissingPrerequisite: when it is absent.
+    """
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except FileNotFoundError:
+        raise _absent(path) from None
 
 
 def _put(path: Path, data: bytes) -> None:
@@ -123,9 +155,5 @@ def _put(path: Path, data: bytes) -> None:
         part.replace(path)
 
 
-def _pixels(path: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except FileNotFoundError:
-        raise MissingPrerequisite(f"{path} is missing; copy the folder {PICTURES} along with the samples") from None
+def _absent(path: Path) -> MissingPrerequisite:
+    return MissingPrerequisite(f"{path} is missing; copy the folder {PICTURES} along with the samples")

@@ -84,7 +84,7 @@ def test_training_learns_resumes_and_saves_what_it_learned(data: Path, tmp_path:
     settings: dict[str, Any] = {"batch": 8, "warm_up": 5, "rate": 4e-3, "judge_at": (), "save_every": 15}
     lines: list[str] = []
     torch.set_num_threads(1)
-    figures = train(data, tmp_path / "whole", Training(steps=30, **settings), lines.append, size=SIZE)
+    figures = train(data, tmp_path / "whole", Training(steps=30, **settings), lines.append)
     first = next(float(line.split()[3].rstrip(",")) for line in lines if line.startswith("step 1:"))
     assert figures["last_loss"] < 0.85 * first
     assert figures["held_out"]["notes"] == 3
@@ -97,9 +97,9 @@ def test_training_learns_resumes_and_saves_what_it_learned(data: Path, tmp_path:
 
     monkeypatch.setattr(vlm_train._Run, "learn", killed)
     with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "half", Training(steps=30, **settings), lines.append, size=SIZE)
+        train(data, tmp_path / "half", Training(steps=30, **settings), lines.append)
     monkeypatch.setattr(vlm_train._Run, "learn", learn)
-    resumed = train(data, tmp_path / "half", Training(steps=30, **settings), lines.append, size=SIZE, resume=True)
+    resumed = train(data, tmp_path / "half", Training(steps=30, **settings), lines.append, resume=True)
     assert "goes on from step 15" in lines
     assert resumed["version"] == figures["version"], "the same weights as without the interruption"
     assert (tmp_path / "whole" / "model" / "model.safetensors").stat().st_size < 1_000_000

@@ -27,10 +27,10 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_samples_hold_what_the_truth_tells_and_can_be_opened(tmp_path: Path, drawn: Path) -> None:
-    counts = write_simulated(Plan(notes=8), tmp_path, drawn)
+    counts = write_simulated(Plan(notes=6), tmp_path, drawn)
     samples = list(read_samples(tmp_path / "samples.jsonl"))
     truths = truth_by_note(tmp_path / "truth.jsonl")
-    assert counts["notes"] == len(samples) == len(truths) == 8
+    assert counts["notes"] == len(samples) == len(truths) == 6
     assert counts["pictures"] == sum(len(one.pictures) for one in samples) > 0
     for sample in samples:
         truth = truths[sample.note.note_id]
@@ -45,10 +45,10 @@ def test_samples_hold_what_the_truth_tells_and_can_be_opened(tmp_path: Path, dra
 def test_a_sample_is_the_same_whichever_others_are_asked_for_and_pictures_are_drawn_once(
     tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = [sample for sample, _ in simulated_samples(Plan(notes=8, noise=0.6), tmp_path, drawn)]
+    whole = [sample for sample, _ in simulated_samples(Plan(notes=6, noise=0.6), tmp_path, drawn)]
     monkeypatch.setattr(vlm_pictures, "draw_view", None)
-    later = list(simulated_samples(Plan(notes=3, first=5, noise=0.6), tmp_path, drawn))
-    assert [sample for sample, _ in later] == whole[5:]
+    later = list(simulated_samples(Plan(notes=3, first=3, noise=0.6), tmp_path, drawn))
+    assert [sample for sample, _ in later] == whole[3:]
     assert all(sample.note.note_id == truth.note_id for sample, truth in later)
 
 
@@ -56,7 +56,7 @@ def test_the_teacher_errs_as_stated() -> None:
     noise = 0.4
     teacher = ErringTeacher(COMMUNITY, noise)
     true_count = missing = vague = invented = 0
-    for made in COMMUNITY.notes(400):
+    for made in COMMUNITY.notes(250):
         truth = made.truth
         true = told(truth, made.event, truth.spoken, ["image", "video"])
         said = teacher.tags(truth, true)
@@ -68,9 +68,9 @@ def test_the_teacher_errs_as_stated() -> None:
         vague += sum(tag.text in VAGUE[truth.language] for tag in said)
         invented += sum(tag.text not in {*truth.tags(), *VAGUE[truth.language]} for tag in said)
     kept = true_count - missing
-    assert missing / true_count == pytest.approx(noise / 2, abs=0.03)
-    assert vague / kept == pytest.approx(noise / 4, abs=0.02)
-    assert invented / kept == pytest.approx(noise / 4, abs=0.03)
+    assert missing / true_count == pytest.approx(noise / 2, abs=0.04)
+    assert vague / kept == pytest.approx(noise / 4, abs=0.03)
+    assert invented / kept == pytest.approx(noise / 4, abs=0.04)
 
 
 def test_without_noise_it_tells_the_truth_and_with_it_the_order_suffers() -> None:
@@ -90,11 +90,11 @@ def test_no_vague_tag_is_ever_true() -> None:
 
 def test_the_command(tmp_path: Path, drawn: Path) -> None:
     out = tmp_path / "data"
-    arguments = ["simulated", "--notes", "3", "--categories", "shoes", "--speech", "none", "--processes", "1", "--drawn", str(drawn)]
+    arguments = ["simulated", "--notes", "2", "--categories", "shoes", "--speech", "none", "--processes", "1", "--drawn", str(drawn)]
     result = CliRunner().invoke(tag_data, [*arguments, "--out", str(out), "--json"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["notes"] == 3
+    assert json.loads(result.stdout)["notes"] == 2
     samples = list(read_samples(out / "samples.jsonl"))
-    assert [one.note.category for one in samples] == ["shoes"] * 3 and not any(one.speech for one in samples)
+    assert [one.note.category for one in samples] == ["shoes"] * 2 and not any(one.speech for one in samples)
     refused = CliRunner().invoke(tag_data, [*arguments[:3], "--categories", "shoe", "--out", str(out)])
     assert refused.exit_code == 2 and "dressing" in refused.output
