@@ -10,11 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from offline.distil.recipes import read_recipe, recipe_names
 from offline.distil.train_options import PATH, training_of, training_options
-from offline.judge.choose import judge_options, open_judge
+from offline.judge.choose import JudgeChoice, judge_options
 
 
 @click.command("dpo-pairs")
-@click.option("--model", required=True, type=PATH, help="Directory of the SFT run, or of its model.")
+@click.argument("sft", type=PATH)
 @click.option("--pool", required=True, type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Samples with reference tags.")
 @click.option("--out", required=True, type=PATH, help="Directory for predictions, verdicts and pairs.")
 @judge_options
@@ -31,15 +31,15 @@ from offline.judge.choose import judge_options, open_judge
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def dpo_pairs_command(
-    *, model: Path, pool: Path, out: Path, at_most: int, swap_attributes: float, batch: int, new_tokens: int, limit: int, seed: int,
-    device: str, as_json: bool, **chosen: Any,
+    *, sft: Path, pool: Path, out: Path, at_most: int, swap_attributes: float, batch: int, new_tokens: int, limit: int, seed: int,
+    device: str, as_json: bool, choice: JudgeChoice,
 ) -> None:  # fmt: skip
-    """Preference pairs: the model's answers on POOL that a judge finds inferior to the references.
+    """Preference pairs: what the model of the run SFT answers on --pool, where a judge finds it inferior to the references.
 
     Every pair is judged in both orders. Answers are the model's own, without guards, decoding held to the schema. A run that was killed
     goes on: nothing is inferred or judged twice.
 
-    Example: tagstream offline dpo-pairs --model runs/sft --pool pool/samples.jsonl --judge oracle --truth pool/truth.jsonl --out runs/pairs
+    Example: tagstream offline dpo-pairs runs/sft --pool pool/samples.jsonl --judge oracle --truth pool/truth.jsonl --out runs/pairs
     """
     from models.vlm_model import open_vlm
     from models.vlm_tagger import Bounds
@@ -47,16 +47,16 @@ def dpo_pairs_command(
     from offline.distil.pairs import make_pairs
     from offline.distil.training import model_directory
 
-    judge = open_judge(samples=pool, out=out, **chosen)
     with pool.open("rb") as file:
         total = sum(1 for _ in file)
     total = min(total, limit) if limit else total
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    with choice.open(pool, out) as (judge, spent), bars as progress:
         inferred = progress.add_task("notes tagged", total=total)
         judging = progress.add_task("pairs judged", total=total)
         infer(
-            open_vlm(str(model_directory(model)), device),
+            open_vlm(str(model_directory(sft)), device),
             pool,
             out / "predictions.jsonl",
             guards=False,
@@ -74,6 +74,7 @@ def dpo_pairs_command(
             seed=seed,
             limit=limit,
             advance=lambda done: progress.advance(judging, done),
+            spent=spent,
         )
     found = held["pairs"]
     summary = f"{found['judged']:,} pairs of {held['judged']:,} judged, {found['swapped']:,} swapped; {out}/pairs.jsonl"

@@ -130,7 +130,7 @@ def read_pairs(directory: Path) -> Iterator[Pair]:
     """
     path = directory / PAIRS
     if not path.is_file():
-        raise MissingPrerequisite(f"{path} is missing; make pairs with `tagstream offline dpo-pairs --out {directory}`")
+        raise MissingPrerequisite(f"{path} is missing; make pairs with `tagstream offline dpo-pairs SFT --pool POOL --out {directory}`")
     decode = msgspec.json.Decoder(Pair).decode
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -151,6 +151,7 @@ def make_pairs(
     seed: int = 7,
     limit: int = 0,
     advance: Callable[[int], None] = lambda _: None,
+    spent: Callable[[], Any] = lambda: None,
 ) -> dict[str, Any]:
     """Judges the predictions and writes the pairs and ``manifest.json``; returns what that holds.
 
@@ -181,12 +182,15 @@ def make_pairs(
         "invalid_verdicts": pooled.invalid,
         "without_valid_verdict": points[None],
         "points": levels,
+        "spent": spent(),
         "pairs": {"judged": len(kept), "swapped": len(extra)},
     }
+    encoded = msgspec.json.encode(held)
     part = out / "manifest.part"
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(held), indent=1) + b"\n")
+    part.write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
     part.replace(out / "manifest.json")
-    return held
+    plain: dict[str, Any] = msgspec.json.decode(encoded)
+    return plain
 
 
 def _key(version: str, pair: Comparison) -> str:
