@@ -82,20 +82,22 @@ def build_tag_notes(wiring: Wiring) -> tuple[Job[Any], list[Store]]:
     """Note events -> media that the tagger sees or hears -> tagger -> note-tagged."""
     from consumers.media.opener import opener_for
     from consumers.tag_notes import TagNotes
-    from consumers.upgrades import start_upgrades
+    from consumers.upgrades import pauses_of, start_upgrades
     from models.endpoint_tagger import EndpointTagger
 
     settings = wiring.settings
     made = learned(settings)
     if not wiring.dry:
         go_live(settings, made.version, made.identity)
-    if isinstance(made.tagger, EndpointTagger):
-        wiring.stack.callback(made.tagger.close)
-        if settings.endpoint_upgrade_s and not wiring.dry:
-            wiring.stack.callback(start_upgrades(settings, made.tagger.chat))
+    endpoint = made.tagger.chat if isinstance(made.tagger, EndpointTagger) else None
+    if endpoint is not None:
+        wiring.stack.callback(endpoint.close)
     opener = opener_for(made, settings)
     if opener is not None:
         wiring.stack.callback(opener.close)
+    pauses = pauses_of(settings) if opener is not None else []
+    if settings.endpoint_upgrade_s and (endpoint is not None or pauses) and not wiring.dry:
+        wiring.stack.callback(start_upgrades(settings, endpoint, pauses))
     open_media = None if opener is None else opener.open
     handler = TagNotes(made.tagger, made.version, NOTE_TAGGED.within(settings.namespace).name, open_media)
     job: Job[Any] = Job(

@@ -3,20 +3,20 @@
 The job is the live one; what differs is its source (``streams/replay.py``) and whose keys and collections it writes: those of the bundle.
 """
 
-import os
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from consumers.build import JOBS, READS, group_of, open_dry_engine, open_engine
+from consumers.build import READS, group_of, open_dry_engine, open_engine
 from consumers.dry_run import PrintingPublisher, PrintingStore
+from consumers.live_first import behind_at_the_endpoint, in_small_batches, live_first, step_back
 from models.bundle import Bundle
 from recall.live_bundle import find_bundle
 from recall.pointer import active_bundle, name_parts, register, registered
@@ -31,8 +31,6 @@ from streams.replay import Gate, Pace, ReplaySource
 from streams.replay_plan import Bound, Plan, plan_replay
 from streams.source import KafkaSource
 
-NICE = 10
-BATCHES = ("tag_notes_batch", "index_notes_batch", "update_profiles_batch")
 PROGRESS_S = 1.0
 
 
@@ -87,7 +85,7 @@ Say = Callable[[Progress], None]
 
 
 def target_of(settings: Settings, into: str) -> Settings:
-    """The settings of a bundle's own jobs; a shared endpoint is asked with the priority of a replay, so that live notes go first there too.
+    """The settings of a replay into a bundle: those of the bundle's own jobs, but that live notes go first at a shared endpoint.
 
     Args:
         into: its directory, or its version if it is under ``DATA/bundles``.
@@ -103,8 +101,9 @@ def target_of(settings: Settings, into: str) -> Settings:
         raise BadSetting(
             f"--into: no bundle {into!r} here; give the directory that `tagstream bundle build` printed, or a version under DATA"
         )
-    Bundle(path).check()
-    return replace(settings, bundle=str(path), endpoint_priority=settings.endpoint_replay_priority)
+    bundle = Bundle(path)
+    bundle.check()
+    return behind_at_the_endpoint(replace(settings, bundle=str(path)), bundle)
 
 
 def replay(target: Settings, asked: Asked, stop: Stop, say: Say) -> Replayed:
@@ -139,23 +138,10 @@ def replay(target: Settings, asked: Asked, stop: Stop, say: Say) -> Replayed:
     name_parts(client, target, version, bundle.identity)
     step_back()
     ended = Stop()
-    with live_first(target, live) as gate, _telling(target, group, plan, gate, say):
+    with live_first(target, live, bundle, asked.job) as gate, _telling(target, group, plan, gate, say):
         counts = _run(target, asked, plan, gate, _Either(stop, ended))
     complete = ended.requested and not stop.requested
     return _report(asked, plan, version, counts, waited=gate.closures if gate else 0, complete=complete)
-
-
-def step_back() -> None:
-    """This process computes when no other wants to, as far as the system lets it say so; else at a lower priority. For the calling thread
-    and those it starts from now on."""
-    os.nice(max(0, NICE - os.nice(0)))
-    with suppress(AttributeError, OSError):  # not on this system, or not allowed in this container
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
-def in_small_batches(target: Settings) -> Settings:
-    """The settings of a job that replays: what it asks of the stores at a time is small, so that live work never waits long behind it."""
-    return replace(target, **{name: min(getattr(target, name), target.replay_batch) for name in BATCHES})
 
 
 def check_notes_first(settings: Settings, bundle: str) -> None:
@@ -174,17 +160,6 @@ def check_notes_first(settings: Settings, bundle: str) -> None:
                 f"{job} of bundle {bundle} is {behind:,} records behind; first run "
                 f"`tagstream replay {READS[job].name} --job {job} --into {bundle}`"
             )
-
-
-@contextmanager
-def live_first(settings: Settings, live: str | None) -> Iterator[LagGate | None]:
-    """The gate that is closed while consumers of the live bundle are behind."""
-    if live is None:
-        yield None
-        return
-    groups = {group_of(job, settings, live): READS[job].within(settings.namespace).name for job in JOBS}
-    with LagGate(settings, groups, settings.replay_live_lag) as gate:
-        yield gate
 
 
 class _Either(Stop):

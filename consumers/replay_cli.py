@@ -121,5 +121,5 @@ class _Line:
             self._status.update(text)
         elif self._calls % 5 == 0:
             with suppress(OSError):
-                self._console.print(text)
+                self._console.print(text, soft_wrap=True)
         self._calls += 1

@@ -1,26 +1,33 @@
-"""Notes that were tagged while the endpoint was down are tagged again once it answers: their dead letters are redriven.
+"""Notes that were tagged without the endpoint, or without a medium that was away, are tagged again: their dead letters are redriven.
 
-What is owed an upgrade is on Kafka alone (reason ``degraded``), so a process that dies forgets nothing, and several that look at the same
-time send a note twice at worst, which the index takes once. A note that fails time and again is left to ``tagstream dead-letters``.
+The endpoint tells when it answers again. A medium does not: it is tried after the pauses of ``media_upgrade_minutes``, once after each.
+What is owed an upgrade is on Kafka alone (reason ``degraded``, with the attempts so far), so a process that dies forgets nothing, and
+several that look at the same time send a note twice at worst, which the index takes once. A note that fails time and again is left to
+``tagstream dead-letters``.
 """
 
 import logging
+import math
 import random
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from models.endpoint_tagger import UNAVAILABLE
+from schemas.errors import BadSetting
 from schemas.settings import Settings
 from schemas.topics import NOTE_EVENTS
 from schemas.writes import DEGRADED
 from streams.dead_letter_log import DeadLetters, Letter
-from streams.redrive import Asked, Redriver
+from streams.dead_letters import Coordinates
+from streams.redrive import Asked, Redriver, mark_of
 from streams.roles import Sender
 
 AT_A_TIME = 500
 MAX_ATTEMPTS = 10
-WHY = "the endpoint answers again"
+WHY = "it may be tagged better now"
+TWIN = "another letter of the same event is sent again"
 log = logging.getLogger(__name__)
 
 
@@ -36,48 +43,107 @@ class Upgrades:
     Args:
         letters: the dead letters.
         sender: produces.
-        endpoint: that was unavailable.
+        endpoint: that was unavailable; None where the tagger needs none.
         namespace: of the topics.
-        redriver: sends letters again.
+        pauses: minutes before each attempt at a note that only lacks media; none for no such attempts.
+        clock: epoch seconds.
     """
 
     def __init__(
-        self, letters: DeadLetters, sender: Sender, endpoint: Probe, namespace: str = "", redriver: Redriver | None = None
+        self,
+        letters: DeadLetters,
+        sender: Sender,
+        endpoint: Probe | None,
+        namespace: str = "",
+        *,
+        pauses: Sequence[float] = (),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._letters = letters
+        self._sender = sender
         self._endpoint = endpoint
         self._topic = NOTE_EVENTS.within(namespace).dead_letters
-        self._redriver = redriver or Redriver(letters, sender)
-        self._none_before: Mapping[str, Mapping[int, int]] | None = None
+        self._pauses = tuple(pauses)
+        self._redriver = Redriver(letters, sender, clock=clock)
+        self._clock = clock
+        self._looked: tuple[bool, Mapping[str, Mapping[int, int]]] | None = None
+        self._next_at = 0.0
 
     def look(self) -> int:
-        """Redrives at most ``AT_A_TIME`` letters if the endpoint answers. Returns how many were sent.
+        """Redrives at most ``AT_A_TIME`` letters. Returns how many were sent.
 
         Raises:
             TagStreamError: Kafka does not answer, or takes no records.
         """
-        if not self._endpoint.probe():
+        answers = self._endpoint is not None and self._endpoint.probe()
+        if not answers and not self._pauses:
             return 0
-        ends = self._letters.ends([self._topic])
-        if ends == self._none_before:
+        looked, now = (answers, self._letters.ends([self._topic])), self._clock()
+        if looked == self._looked and now < self._next_at:
             return 0
-        due = [letter for letter in self._letters.listing([self._topic]).letters if is_due(letter)]
-        self._none_before = None if due else ends
+        letters = self._letters.listing([self._topic]).letters
+        moments = {letter.id: due_at(letter, self._pauses, answers=answers) for letter in letters}
+        self._next_at = min(moments.values(), default=math.inf)
+        self._looked = looked
+        due, twins = apart([letter for letter in letters if moments[letter.id] <= now], letters)
+        self._letters.mark(self._sender, [mark_of(twin, "dropped", int(now * 1000), TWIN) for twin in twins])
         asked = Asked(max_attempts=MAX_ATTEMPTS, why=WHY)
         sent = [one for one in self._redriver.redrive(due[:AT_A_TIME], asked) if one.outcome == "redriven"]
         if sent:
-            log.warning("the endpoint answers again: %d of %d notes tagged without it are sent to be tagged again", len(sent), len(due))
+            log.warning("%d of %d notes that lacked the endpoint or a medium are sent to be tagged again", len(sent), len(due))
         return len(sent)
 
 
-def is_due(letter: Letter) -> bool:
-    """Whether a dead letter is of a note that lacked the endpoint, and nothing was done with it yet."""
+def due_at(letter: Letter, pauses: Sequence[float], *, answers: bool) -> float:
+    """The moment, epoch seconds, from which a dead letter is to be redriven; infinity where it is not, or something was done with it.
+
+    Args:
+        pauses: minutes before each attempt at a note that only lacks media.
+        answers: whether the endpoint answers.
+    """
     content = letter.content
-    return (
-        content.failure.reason == DEGRADED
-        and UNAVAILABLE in content.failure.detail
-        and letter.state in ("open", "redriving")
-        and content.attempts < MAX_ATTEMPTS
+    if content.failure.reason != DEGRADED or letter.state not in ("open", "redriving"):
+        return math.inf
+    if UNAVAILABLE in content.failure.detail:
+        return 0.0 if answers and content.attempts < MAX_ATTEMPTS else math.inf
+    return content.last_failed_at / 1000 + pauses[content.attempts - 1] * 60 if 0 < content.attempts <= len(pauses) else math.inf
+
+
+def apart(due: Sequence[Letter], letters: Sequence[Letter]) -> tuple[list[Letter], list[Letter]]:
+    """One letter of each event, and the others. Where two bundles have consumers both leave one, and both read whatever is sent again: if
+    each letter were sent, their number would double with each attempt.
+
+    Args:
+        due: among ``letters``.
+        letters: all of the topic.
+    """
+    known = {letter.id.full: letter for letter in letters}
+    first: dict[Coordinates, Letter] = {}
+    twins: list[Letter] = []
+    for letter in due:
+        origin = letter
+        while (earlier := known.get(origin.content.redrive_of)) is not None:
+            origin = earlier
+        if first.setdefault(origin.content.source, letter) is not letter:
+            twins.append(letter)
+    return list(first.values()), twins
+
+
+def pauses_of(settings: Settings) -> list[float]:
+    """The setting ``media_upgrade_minutes``.
+
+    Raises:
+        BadSetting: it is no list of numbers.
+    """
+    try:
+        found = [float(part) for part in settings.media_upgrade_minutes.split(",") if part.strip()]
+    except ValueError:
+        found = [math.nan]
+    if all(0 < pause < math.inf for pause in found) and len(found) < MAX_ATTEMPTS:
+        return found
+    given = settings.media_upgrade_minutes
+    raise BadSetting(
+        f"TAGSTREAM_MEDIA_UPGRADE_MINUTES: {given!r}: give nothing, or up to {MAX_ATTEMPTS - 1} positive numbers such as 1,10,60"
     )
 
 
@@ -102,14 +168,15 @@ def upgrade_now_and_then(look: Callable[[], int], every_s: float) -> Callable[[]
     return end
 
 
-def start_upgrades(settings: Settings, endpoint: Probe) -> Callable[[], None]:
-    """Upgrades on Kafka, every ``endpoint_upgrade_s``; what is returned ends them."""
+def start_upgrades(settings: Settings, endpoint: Probe | None, pauses: Sequence[float]) -> Callable[[], None]:
+    """Upgrades on Kafka, looked for every ``endpoint_upgrade_s``; what is returned ends them."""
     from streams.scan import span_reader
     from streams.sender import KafkaSender
 
     letters = DeadLetters(lambda topic: span_reader(settings, topic), settings.namespace)
     sender = KafkaSender(settings)
-    end = upgrade_now_and_then(Upgrades(letters, sender, endpoint, settings.namespace).look, settings.endpoint_upgrade_s)
+    upgrades = Upgrades(letters, sender, endpoint, settings.namespace, pauses=pauses)
+    end = upgrade_now_and_then(upgrades.look, settings.endpoint_upgrade_s)
 
     def close() -> None:
         end()

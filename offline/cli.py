@@ -18,6 +18,8 @@ COMMANDS = {
     "infer": "offline.distil.infer_command:infer_command",
     "distil-demo": "offline.distil.demo_command:distil_demo",
     "sft": "offline.distil.sft_command:sft_command",
+    "dpo-pairs": "offline.distil.dpo_command:dpo_pairs_command",
+    "dpo": "offline.distil.dpo_command:dpo_command",
     "judge": "offline.judge.cli:judge",
     "transcriber": "offline.transcriber_cli:transcriber",
     "demo-models": "offline.demo_models.cli:demo_models",

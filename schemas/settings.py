@@ -124,7 +124,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics_drift_share: Annotated[float, Meta(gt=0, le=1), _doc("rise of the low-information or unknown-tag share that alerts")] = 0.1
     dead_letters_in_a_row: Annotated[Positive, _doc("dead letters without one good event between them after which a job stops")] = 1000
     retry_max_s: Annotated[float, Meta(gt=0), _doc("longest pause between attempts while a dependency is down, seconds")] = 10.0
-    replay_live_lag: Annotated[Positive, _doc("records a live consumer may be behind before a replay waits for it")] = 100
+    replay_live_lag: Annotated[int, Meta(ge=0), _doc("records a live consumer may be behind before a replay waits for it")] = 100
     replay_batch: Annotated[Positive, _doc("records a replay handles at a time at most, so that live work does not wait behind it")] = 200
     rollout_lag: Annotated[int, Meta(ge=0), _doc("records a bundle's consumers may be behind for it to be activated")] = 100
     rollout_coverage: Annotated[Share, _doc("share of the live bundle's notes and readers that a bundle must have to be activated")] = 0.999
@@ -168,6 +168,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     media_sound_s: Annotated[float, Meta(gt=0), _doc("sound of a medium that is taken, seconds from its start, and of all of a note")] = (
         600.0
     )
+    media_upgrade_minutes: Annotated[
+        str, _doc("pauses after which a note that lacked a medium is tagged again, one attempt after each; empty = by an operator only")
+    ] = "1,10,60"
     transcriber_model: Annotated[
         str, _doc("SenseVoice model that hears: demo, a local directory or a hub id (iic/SenseVoiceSmall); empty = none")
     ] = ""
@@ -191,10 +194,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     endpoint_failures: Annotated[Positive, _doc("answers in a row that fail before the chat endpoint is taken for down")] = 5
     endpoint_cool_down_s: Annotated[float, Meta(gt=0), _doc("time until it is tried again then, seconds")] = 15.0
     endpoint_upgrade_s: Annotated[
-        NotNegative, _doc("time between looks for notes that were tagged without it and are due an upgrade, seconds; 0 = no such looks")
+        NotNegative, _doc("time between looks for notes that lacked it, or a medium, and are due an upgrade, seconds; 0 = no such looks")
     ] = 60.0
     endpoint_priority: Annotated[int, _doc("vLLM's priority of a request, lower goes first; 0 = none is sent")] = 0
     endpoint_replay_priority: Annotated[int, _doc("the same for requests of `tagstream replay`, which should wait; 0 = none is sent")] = 0
+    endpoint_replay_concurrency: Annotated[
+        Positive, _doc("where no priority is sent: requests of a replay to the chat endpoint at a time, of one process")
+    ] = 2
+    endpoint_replay_live_lag: Annotated[
+        int, Meta(ge=0), _doc("where no priority is sent: live notes not tagged yet beyond which a replay asks the chat endpoint nothing")
+    ] = 16
     fresh_hours: Annotated[float, Meta(gt=0), _doc("age up to which a note lives in the fresh-notes collection, hours")] = 48.0
 
     @property

@@ -14,20 +14,20 @@ ASK_EVERY_S = 0.5
 
 
 class LagGate:
-    """Closed while a live group with members is more than ``bound`` records behind, until it is at most half as far (a
+    """Closed while a live group with members is further behind than its bound, until each is at most half as far (a
     ``streams.replay.Gate``).
 
     A group without members is not waited for: nothing would ever bring it forward. Where the broker does not answer the last answer holds.
 
     Args:
         topics: by consumer group the topic it reads.
-        bound: records.
+        bounds: by consumer group, in records.
     """
 
-    def __init__(self, settings: Settings, topics: Mapping[str, str], bound: int) -> None:
+    def __init__(self, settings: Settings, topics: Mapping[str, str], bounds: Mapping[str, int]) -> None:
         self._settings = settings
         self._topics = dict(topics)
-        self._bound = bound
+        self._bounds = dict(bounds)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live-lag", daemon=True)
         self.closed = False
@@ -45,8 +45,7 @@ class LagGate:
     def decide(self, behind: Mapping[str, int]) -> None:
         """Closes or opens by what is known now."""
         self.behind = dict(behind)
-        worst = max(behind.values(), default=0)
-        closed = worst > self._bound or (self.closed and worst > self._bound / 2)
+        closed = any(count > self._bounds[group] / (2 if self.closed else 1) for group, count in behind.items())
         self.closures += closed and not self.closed
         self.closed = closed
 

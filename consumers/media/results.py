@@ -21,7 +21,7 @@ Reason = Literal[
 ]  # fmt: skip
 REASONS: tuple[Reason, ...] = get_args(Reason)
 RECOVERABLE: frozenset[Reason] = frozenset(
-    ("not_found", "unreachable", "http_status", "incomplete", "timeout", "cache_full", "decode_timeout", "scheme_not_enabled")
+    ("not_found", "unreachable", "http_status", "incomplete", "timeout", "cache_full", "decode_timeout")
 )
 Field = Literal["images", "videos", "audios"]
 
@@ -42,7 +42,7 @@ class Refused(Struct, frozen=True):
 
     @property
     def may_recover(self) -> bool:
-        """Whether a later attempt can turn out better with the same settings and the same medium, or after an operator's step."""
+        """Whether a later attempt can turn out better with the same settings and the same medium."""
         return self.reason in RECOVERABLE
 
 

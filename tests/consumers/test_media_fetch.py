@@ -460,3 +460,4 @@ def test_a_wrong_setting_is_named(name, value):
 def test_every_reason_says_whether_it_may_recover():
     assert set(REASONS) >= RECOVERABLE
     assert Refused("timeout", "x").may_recover and not Refused("wrong_kind", "x").may_recover
+    assert not any(Refused(reason, "x").may_recover for reason in ("scheme_not_enabled", "host_not_allowed", "bucket_not_allowed"))

@@ -78,6 +78,17 @@ def test_a_bad_medium_is_named_and_costs_no_other(root, server):
     assert [of.may_recover for of in found] == [True, False, False]
 
 
+def test_media_that_no_setting_lets_in_are_named_and_keep_no_note_for_an_upgrade():
+    with MediaOpener(MediaLimits(), Senses()) as opener:
+        found = opener.open(
+            [note(0, images=["file:///a.png"]), note(1, images=["https://cdn.example.org/a.png"]), note(2, videos=["s3://bucket/a"])]
+        )
+    assert [[line.split(" (")[0] for line in of.degraded] for of in found] == [
+        [f"{kind}: refused, scheme_not_enabled"] for kind in ("image", "image", "video")
+    ]
+    assert not any(of.may_recover for of in found)
+
+
 @pytest.mark.parametrize(
     ("senses", "asked"),
     [

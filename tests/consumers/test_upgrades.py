@@ -1,6 +1,8 @@
 """Notes tagged while the endpoint is down, over the in-memory Kafka: each is upgraded once it answers, whoever dies meanwhile."""
 
+import math
 import threading
+import time
 from contextlib import nullcontext
 
 import pytest
@@ -9,16 +11,17 @@ from msgspec.structs import replace
 from consumers.index_notes import IndexNotes
 from consumers.stores import NoteStore
 from consumers.tag_notes import TagNotes
-from consumers.upgrades import MAX_ATTEMPTS, Upgrades, is_due, upgrade_now_and_then
+from consumers.upgrades import MAX_ATTEMPTS, Upgrades, due_at, pauses_of, upgrade_now_and_then
 from models.endpoint_tagger import UNAVAILABLE
 from models.roles import NoteTags
 from schemas.codec import encode, version_headers
+from schemas.errors import BadSetting
 from schemas.events import NoteEvent, Tag
+from schemas.settings import Settings
 from schemas.topics import NOTE_EVENTS, NOTE_TAGGED, all_topics
 from streams.dead_letter_log import DeadLetters
 from streams.engine import Engine, Job, Limits, Stop
 from streams.memory import MemoryLog, MemoryPublisher, MemoryReader, MemorySender, MemorySource
-from streams.redrive import Redriver
 from tests.recall.world import World
 
 QUICK = Limits(retry_max_s=0.01, patience_s=0.005, commit_interval_s=0.0)
@@ -90,11 +93,10 @@ class House:
         source = MemorySource(self.log, job.topic.name, job.group_id())
         return Engine(job, source, MemoryPublisher(self.log), stores, limits=QUICK).run(Stop(), 0.02)
 
-    def upgrades(self, sender=None):
+    def upgrades(self, sender=None, pauses=()):
         """As a process that has just started."""
         chosen = sender or MemorySender(self.log)
-        redriver = Redriver(self.letters, chosen, clock=lambda: self.now, pause=lambda seconds: None)
-        return Upgrades(self.letters, chosen, self.endpoint, redriver=redriver)
+        return Upgrades(self.letters, chosen, self.endpoint, pauses=pauses, clock=lambda: self.now)
 
     def tags(self):
         return {note_id: record.texts[0] for note_id, record in self.world.notes.get(["n0", "n1", "n2"]).items() if record.tags}
@@ -128,13 +130,76 @@ def test_they_are_upgraded_once_it_answers_and_then_left_alone(house):
     assert len(house.log.records(NOTE_TAGGED.name)) == 6
 
 
-def test_what_lacks_only_its_media_is_left_to_the_operator(house):
+def test_without_pauses_what_lacks_only_its_media_is_left_to_the_operator(house):
     house.endpoint.up = True
     house.endpoint.lacks = {"n9": ["image: refused, unreachable"]}
     house.send(note(9))
     house.consume()
     assert house.upgrades().look() == 3
+    house.now = time.time() + 86_400
     assert house.upgrades().look() == 0
+
+
+def at_each_minute(house, upgrades, minutes):
+    """The minutes, from now, within which a note was sent again. Letters are dated now, whatever the house says."""
+    begun, sent = time.time(), []
+    for minute in range(minutes):
+        house.now = begun + minute * 60 + 30
+        if upgrades.look():
+            sent.append(minute)
+            house.consume()
+    return sent
+
+
+@pytest.fixture
+def lacking():
+    """A note that lacks a medium, in a house without an endpoint."""
+    house = House()
+    house.endpoint.up, house.endpoint.probe = True, lambda: False
+    house.endpoint.lacks = {"n0": ["image: refused, http_status (images[0]: 503)"]}
+    house.send(note(0))
+    house.consume()
+    return house
+
+
+def test_what_lacks_a_medium_is_tried_after_each_pause_and_then_left_to_the_operator(lacking):
+    assert at_each_minute(lacking, lacking.upgrades(pauses=(1, 10, 60)), 70) == [1, 10, 60]
+    assert lacking.upgrades(pauses=(1, 10, 60)).look() == 0
+    assert [letter.content.attempts for letter in lacking.letters.listing().letters if letter.state == "open"] == [4]
+    assert lacking.world.notes.get(["n0"])["n0"].revision == 3
+
+
+def test_a_medium_that_is_back_ends_it(lacking):
+    lacking.now = time.time() + 61
+    lacking.endpoint.lacks = {}
+    upgrades = lacking.upgrades(pauses=(1, 10))
+    assert upgrades.look() == 1
+    lacking.consume()
+    lacking.now += 10_000
+    assert [upgrades.look(), lacking.upgrades(pauses=(1, 10)).look()] == [0, 0]
+    assert lacking.world.notes.get(["n0"])["n0"].degraded == []
+
+
+def test_two_bundles_that_leave_a_letter_each_do_not_double_them(lacking):
+    """Both read whatever is sent again, and both fail again."""
+    for attempt in range(1, 4):
+        newest = lacking.log.records(NOTE_EVENTS.dead_letters)[-1]
+        lacking.log.append(NOTE_EVENTS.dead_letters, newest.value(), newest.key(), headers=newest.headers())
+        lacking.now = time.time() + 601
+        assert lacking.upgrades(pauses=(1, 1, 1)).look() == 1, attempt
+        lacking.consume()
+    states = [letter.state for letter in lacking.letters.listing().letters]
+    assert (states.count("dropped"), states.count("open")) == (3, 1)
+
+
+@pytest.mark.parametrize("text", ["soon", "1,-2", "0", "nan", "1,inf", ",".join("1" * 10)])
+def test_pauses_that_are_none(text):
+    with pytest.raises(BadSetting, match="TAGSTREAM_MEDIA_UPGRADE_MINUTES"):
+        pauses_of(Settings(media_upgrade_minutes=text))
+
+
+def test_pauses():
+    assert (pauses_of(Settings()), pauses_of(Settings(media_upgrade_minutes=""))) == ([1, 10, 60], [])
 
 
 def test_what_fails_again_is_tried_again_with_a_higher_revision_but_not_for_ever(house):
@@ -225,9 +290,14 @@ def test_looks_go_on_after_an_error_and_end_when_told():
 
 
 def test_a_letter_of_the_same_reason_from_elsewhere_is_not_taken(house):
-    """Only what names the endpoint is due, and only while nothing was done with it."""
+    """Only what names the endpoint is due once it answers, and only while nothing was done with it."""
     letters = house.letters.listing().letters
-    assert all(map(is_due, letters))
+
+    def due(letter):
+        return due_at(letter, (), answers=True) == 0.0
+
+    assert all(map(due, letters))
+    assert not any(due_at(letter, (), answers=False) < math.inf for letter in letters)
     content = letters[0].content
-    assert not is_due(replace(letters[0], content=replace(content, failure=replace(content.failure, reason="poison"))))
-    assert not any(is_due(replace(letters[0], state=state)) for state in ("redriven", "failed_again", "dropped"))
+    assert not due(replace(letters[0], content=replace(content, failure=replace(content.failure, reason="poison"))))
+    assert not any(due(replace(letters[0], state=state)) for state in ("redriven", "failed_again", "dropped"))

@@ -54,6 +54,7 @@ def house(settings: Settings) -> Settings:
         endpoint_cool_down_s=0.3,
         endpoint_upgrade_s=0.5,
         media_networks="127.0.0.0/8",
+        media_upgrade_minutes="",
     )
 
 
@@ -125,6 +126,24 @@ def test_a_medium_that_is_away_costs_its_tags_and_a_redrive_brings_them(house: S
         assert ask_json(chosen, "dead-letters", "list")["dead_letters"] == []
         evidence = {tag["text"]: tag["evidence"] for tag in ask_json(chosen, "note", "n1")["tags"]}
         assert evidence["gum sole"] == [{"source": "image", "position": 0}]
+
+
+def test_a_medium_that_comes_back_brings_its_tags_without_anybody(house: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = [True]
+
+    def page_shoe(page: Any) -> None:
+        page.body(503 if away[0] else 200, png())
+
+    monkeypatch.setattr("tests.consumers.media_server.Pages.page_shoe", page_shoe, raising=False)
+    with serving("127.0.0.1") as media, chat_server(answer) as chat:
+        chosen = replace(house, endpoint_url=chat.url, media_hosts=f"127.0.0.1:{media.server_port}", media_upgrade_minutes="0.05," * 9)
+        publish(chosen, note(1, images=[f"{media.url}/shoe"]))
+        with running(chosen, "tag-notes", "index-notes"):
+            until("it is recallable by its text", lambda: records(chosen, "n1") and records(chosen, "n1")["n1"].degraded)
+            away[0] = False
+            until("the picture's tag is there", lambda: "gum sole" in records(chosen, "n1")["n1"].texts)
+        assert records(chosen, "n1")["n1"].degraded == []
+    assert ask_json(chosen, "dead-letters", "list")["dead_letters"] == []
 
 
 def _recallable(settings: Settings, *ids: str) -> bool:

@@ -23,10 +23,10 @@ from schemas.events import Category, NoteEvent, Product
 from schemas.settings import Settings
 from tests.models.hashing_encoder import HashingEncoder
 from tests.models.injections import INJECTIONS
-from tests.models.tiny_vlm import PIXELS, tiny_intern, tiny_qwen
+from tests.models.tiny_vlm import PIXELS, tiny_intern, tiny_intern3, tiny_qwen
 
 HANDBOOK = load_handbook()
-MODELS = {"qwen": (tiny_qwen, PIXELS), "intern": (tiny_intern, 56 * 56 * 2)}
+MODELS = {"qwen": (tiny_qwen, PIXELS), "intern": (tiny_intern, 56 * 56 * 2), "intern3": (tiny_intern3, 56 * 56 * 2)}
 RNG = np.random.default_rng(1)
 
 
@@ -259,3 +259,7 @@ def test_loading_from_a_directory_and_refusals(tmp_path: Path) -> None:
         open_vlm(str(tmp_path), "cpu", "int3")
     with pytest.raises(BadSetting, match=r"vlm_model: .* cannot be loaded"):
         open_vlm(str(tmp_path / "nothing"), "cpu", "float32")
+
+
+def test_both_generations_of_internvl_are_here() -> None:
+    assert [made().model.config.get_text_config().model_type for made in (tiny_intern3, tiny_intern)] == ["qwen2", "qwen3"]

@@ -43,6 +43,17 @@ def tiny_qwen() -> VlmModel:
 
 @cache
 def tiny_intern() -> VlmModel:
+    """InternVL3.5: its text part is a Qwen3."""
+    return _intern("tiny intern", {"model_type": "qwen3", "head_dim": 32})
+
+
+@cache
+def tiny_intern3() -> VlmModel:
+    """InternVL3: its text part is a Qwen2."""
+    return _intern("tiny intern3", {"model_type": "qwen2"})
+
+
+def _intern(name: str, of_text: dict[str, Any]) -> VlmModel:
     torch.set_num_threads(1)
     torch.manual_seed(8)
     tokenizer = train_tokenizer(handbook_texts(), [], SIZE.vocabulary - len(INTERN))
@@ -64,12 +75,12 @@ def tiny_intern() -> VlmModel:
         "image_size": 56,
     }
     text: dict[str, Any] = {
-        "model_type": "qwen3", "vocab_size": SIZE.vocabulary + 8, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 2048, "tie_word_embeddings": True,
+        "vocab_size": SIZE.vocabulary + 8, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "max_position_embeddings": 2048, "tie_word_embeddings": True, **of_text,
     }  # fmt: skip
     config = InternVLConfig(
         vision_config=vision, text_config=text, image_token_id=made.convert_tokens_to_ids("<IMG_CONTEXT>"), image_seq_length=4
     )
     model = InternVLForConditionalGeneration(config).eval()
     model.generation_config.eos_token_id = made.eos_token_id
-    return VlmModel(model, processor, name="tiny intern")
+    return VlmModel(model, processor, name=name)

@@ -151,10 +151,19 @@ def test_the_pace_is_never_exceeded(per_s, steps):
 
 
 def test_the_gate_closes_above_its_bound_and_opens_at_half_of_it():
-    gate = LagGate(Settings(), {}, 100)
+    gate = LagGate(Settings(), {}, {"a": 0, "b": 100})
     states = []
     for worst in (100, 101, 80, 51, 50, 99, 300):
         gate.decide({"a": 0, "b": worst})
         states.append(gate.closed)
     assert states == [False, True, True, True, False, False, True]
     assert gate.closures == 2
+
+
+def test_each_group_has_a_bound_of_its_own():
+    gate = LagGate(Settings(), {}, {"strict": 0, "b": 100})
+    states = []
+    for strict, other in ((0, 100), (1, 0), (0, 60), (0, 50), (0, 101)):
+        gate.decide({"strict": strict, "b": other})
+        states.append(gate.closed)
+    assert states == [False, True, True, False, True]
