@@ -88,7 +88,7 @@ class VlmTagger:
         card = model.card
         self._model = model
         self._bounds = bounds or Bounds()
-        self.pixels = card.image_pixels if card else self._bounds.image_pixels
+        self._pixels = card.image_pixels if card else self._bounds.image_pixels
         self._prompts = Prompts(handbook, card.style if card else "full", max_tags, model.specials)
         if card:
             check_card(card.prompt, self._prompts.style.version, "prompt", model.name)
@@ -102,7 +102,7 @@ class VlmTagger:
         self._fits = self._bounds.batch
         weights = card.version if card else model.name
         self.weights, self.prompts = weights, self._prompts
-        self.version = f"vlm{ALGORITHM}-{weights}-{self._prompts.version}-{handbook.version}-{self.pixels}"
+        self.version = f"vlm{ALGORITHM}-{weights}-{self._prompts.version}-{handbook.version}-{self._pixels}"
 
     def tag(self, notes: Sequence[NoteEvent], media: Sequence[NoteMedia] | None = None) -> list[NoteTags]:
         """See ``models.roles.Tagger``. A note without words, speech and pictures gets no tags.
@@ -110,37 +110,30 @@ class VlmTagger:
         Raises:
             PoisonBatch: when one note alone does not fit into the device's memory.
         """
-        return [answer for answer, _ in self.tag_written(notes, media)]
-
-    def tag_written(
-        self, notes: Sequence[NoteEvent], media: Sequence[NoteMedia] | None = None
-    ) -> list[tuple[NoteTags, Written | None]]:
-        """As ``tag``, each with what the model wrote; None where it was not asked."""
         given: Sequence[NoteMedia | None] = media if media is not None else [None] * len(notes)
-        answers: list[tuple[NoteTags, Written | None]] = [(NoteTags(note.category, []), None) for note in notes]
+        answers = [NoteTags(note.category, []) for note in notes]
         asked: dict[int, Asked] = {}
         for number, (note, of) in enumerate(zip(notes, given, strict=True)):
-            one = None if note.type == "note.deleted" else self.ask(note, of)
+            one = None if note.type == "note.deleted" else self._ask(note, of)
             if one is not None:
                 asked[number] = one
             elif note.type != "note.deleted":
-                answers[number] = (_empty(note, of), None)
+                answers[number] = _empty(note, of)
         order = sorted(asked, key=lambda number: (asked[number].size, notes[number].note_id, number))
         for chunk in self._chunks(order, asked):
             written = self._write([asked[number] for number in chunk])
             for number, answer in zip(chunk, written, strict=True):
-                answers[number] = (self._answer(asked[number], answer), answer)
+                answers[number] = self._answer(asked[number], answer)
         return answers
 
-    def ask(self, note: NoteEvent, media: NoteMedia | None) -> Asked | None:
-        """What the model is asked about a note, also where it is to learn the answer; None where the note gives nothing to read or see."""
+    def _ask(self, note: NoteEvent, media: NoteMedia | None) -> Asked | None:
         seen = _within(media, self._bounds.images)
         known = self._known.near(note, media) if self._known else []
         prompt = self._prompts.of(note, seen, known)
         if not prompt.data and not prompt.images:
             return None
         text = self._model.render(prompt)
-        size = len(text) // 2 + len(prompt.images) * self._model.image_tokens(self.pixels)
+        size = len(text) // 2 + len(prompt.images) * self._model.image_tokens(self._pixels)
         return Asked(note, seen, prompt, text, size)
 
     def _chunks(self, order: Sequence[int], asked: dict[int, Asked]) -> Iterator[list[int]]:
@@ -176,7 +169,7 @@ class VlmTagger:
         model = self._model
         _forget(model.model)
         pictures: list[list[NDArray[np.uint8]]] = [[image.pixels for image in one.prompt.images] for one in asked]
-        inputs = model.inputs([one.text for one in asked], pictures, self.pixels)
+        inputs = model.inputs([one.text for one in asked], pictures, self._pixels)
         grammars = [self._grammars.of(self._prompts.schema(one.prompt.category)) if self._constrained else None for one in asked]
         watch = Watch(grammars, model.vocabulary, model.never)
         made: Any = model.model.generate(

@@ -16,6 +16,7 @@ COMMANDS = {
     "simulate": "offline.simulate.cli:simulate",
     "evaluate-tagger": "offline.evaluate_tagger:evaluate_tagger",
     "infer": "offline.distil.infer_command:infer_command",
+    "distil-demo": "offline.distil.demo_command:distil_demo",
     "sft": "offline.distil.sft_command:sft_command",
     "dpo-pairs": "offline.distil.dpo_command:dpo_pairs_command",
     "dpo": "offline.distil.dpo_command:dpo_command",

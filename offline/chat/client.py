@@ -272,6 +272,8 @@ def _check(spec: ChatSpec, recordings: Path | None) -> None:
             raise BadSetting("--replay-only: give --recordings DIR with the answers to replay")
     elif not spec.url.startswith(("http://", "https://")):
         raise BadSetting("--endpoint: give the endpoint's address, such as http://127.0.0.1:8000/v1")
+    elif "@" in spec.url or "?" in spec.url:
+        raise BadSetting("--endpoint: give the address alone; the key belongs into OPENAI_API_KEY, since addresses are written down")
 
 
 def _price(spec: ChatSpec) -> Any:

@@ -14,7 +14,7 @@ from offline.handbook.validate import LOADER, file_faults
 from schemas.errors import BadSetting
 from schemas.events import CATEGORIES
 
-WIDTH = 150
+WIDTH = 160
 DIMENSIONS = "dimensions"
 _VERSION = re.compile(r"^version: *\d+", re.MULTILINE)
 _COMMENT = re.compile(r"(?:^|\s)#")
@@ -142,6 +142,13 @@ def _comments(text: str) -> int:
     return sum(1 for line in text.splitlines() if _COMMENT.search(line))
 
 
-def draft_text(value: dict[str, Any]) -> str:
-    """A mapping as YAML in the style of the files."""
-    return _flow(value)
+def draft_text(raw: dict[str, Any]) -> str:
+    """A draft in the style of the files."""
+    return _flow(_rest(raw)) + (
+        f"{DIMENSIONS}:\n" + "".join(map(dimension_text, raw[DIMENSIONS])) if raw[DIMENSIONS] else f"{DIMENSIONS}: []\n"
+    )
+
+
+def report_text(raw: dict[str, Any]) -> str:
+    """A mapping as YAML with a field a line, to be read by people."""
+    return _dump(raw, width=1_000_000, style=False)

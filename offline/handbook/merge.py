@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from offline.handbook.files import book_text, checked, draft_text, read_book, write_whole
+from offline.handbook.files import book_text, checked, read_book, report_text, write_whole
 from offline.handbook.proposals import Draft
 from offline.handbook.provenance import (
     DIRECTORY,
@@ -119,7 +119,7 @@ def _report(directory: Path, draft: Draft, conflicts: list[Conflict]) -> str | N
     )
     reasons = {one.id: one.reason for one in draft.dimensions}
     entries = [msgspec.to_builtins(one) | {"model_says": reasons.get(one.path.split("/")[1], "")} for one in conflicts]
-    text = said + draft_text({"category": draft.category, "conflicts": entries})
+    text = said + report_text({"category": draft.category, "conflicts": entries})
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_whole(path, text)
     return str(path)

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from models.answers import clean_text
 from models.handbook import CategoryHandbook, Dimension, Name, Pairs, Slug, Text, pair_fault
+from models.prompts.data import escaped
 from offline.handbook.files import draft_text, write_whole
 from offline.handbook.provenance import Source
 from offline.handbook.three_way import EXAMPLES_LEAST, EXAMPLES_MOST
@@ -128,7 +129,8 @@ class _Reader:
             return
         self._ids.add(name)
         was = self._existing.get(name)
-        en, zh, description = (_text(entry.get(key), SENTENCE_MAX) for key in ("name_en", "name_zh", "description"))
+        en, zh = (_text(entry.get(key), ENTRY_MAX) for key in ("name_en", "name_zh"))
+        description = _sentence(entry.get("description"))
         named = Name(en, zh) if en and zh and pair_fault(en, zh) is None else None
         if was is not None:
             named = None if named == was.name else named
@@ -139,7 +141,7 @@ class _Reader:
             lacks = "a name in both languages" if named is None else "a description" if not description else f"{EXAMPLES_LEAST} examples"
             self.drop(f"{name} is new and lacks {lacks}")
         elif named or description or examples or cues:
-            reason = _text(entry.get("reason"), SENTENCE_MAX)
+            reason = _sentence(entry.get("reason"))
             found = Proposal(id=name, reason=reason, name=named, description=description or None, examples=examples, cues=cues)
             self.parsed.dimensions.append(found)
 
@@ -172,9 +174,13 @@ def _cues(given: Any, was: Dimension | None) -> list[str]:
 
 
 def _text(value: Any, most: int) -> str:
-    """A clean line; empty where it is none, is too long, or holds what might be markup or a template's token."""
+    """A clean tag; empty where it is none, is too long, or holds what might be markup or a template's token."""
     text = clean_text(value[: 4 * most]) if isinstance(value, str) else ""
     return text if len(text) <= most and "<" not in text and ">" not in text else ""
+
+
+def _sentence(value: Any) -> str:
+    return escaped(value, SENTENCE_MAX) if isinstance(value, str) else ""
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

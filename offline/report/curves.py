@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from offline.report.markup import panel, section, text
+from offline.report.runs import label
 
 STATE = "trainer_state.json"
 SHOWN = {
@@ -31,7 +32,7 @@ def curves_section(found: dict[Path, dict[str, Points]]) -> str:
     """One panel a run."""
     parts = []
     for run, named in found.items():
-        name = run.parent.name if run.name == "checkpoints" else run.name
+        name = label(run.parent if run.name == "checkpoints" else run)
         drawn = "".join(drawing(SHOWN[key], points) for key, points in named.items())
         parts.append(panel(f"<h3>{text(name)}</h3>", f'<div class="curves">{drawn}</div>'))
     return section("Training", "By step, as the trainers logged it up to their last checkpoint.", *parts)

@@ -12,7 +12,7 @@ from models.handbook import load_handbook
 from offline.judge.answers import Judged, read_judged
 from offline.judge.files import Files
 from offline.judge.readings import Kind, Reader
-from offline.report.runs import worth
+from offline.report.runs import label, worth
 from offline.simulate.truth import Truth, truth_by_note
 from offline.tag_data.samples import Sample, Told
 
@@ -60,7 +60,11 @@ def examples(directory: Path, files: Files, count: int) -> list[Example]:
     found = []
     for note_id, why in chosen(points, list(files.models), samples, count):
         sample = samples[note_id]
-        found.append(Example(why, sample, _pictures(sample, place.parent), _answers(sample, given, points, truths.get(note_id))))
+        found.append(
+            Example(
+                f"{label(directory)}: {why}", sample, _pictures(sample, place.parent), _answers(sample, given, points, truths.get(note_id))
+            )
+        )
     return found
 
 
@@ -75,8 +79,8 @@ def chosen(
     apart = {note: max(row) - min(row) for note in own if len(row := [points[name][note] for name in points if note in points[name]]) > 1}
     each = -(-count // (3 if apart else 2))
     kinds: list[tuple[str, Mapping[str, float], Callable[[float], float]]] = [
-        (f"{subject}: worst", own, lambda value: value),
-        (f"{subject}: best", own, lambda value: -value),
+        (f"worst of {subject}", own, lambda value: value),
+        (f"best of {subject}", own, lambda value: -value),
         ("models furthest apart", apart, lambda value: -value),
     ]
     taken: dict[str, str] = {}

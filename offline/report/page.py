@@ -13,7 +13,7 @@ from offline.judge.show import shown_categories
 from offline.report.curves import Points, curves_section
 from offline.report.examples import Example, ShownAnswer
 from offline.report.markup import between, cell, heat, legend, level_of, meter, panel, section, table, text, verdict_bar
-from offline.report.runs import AblationReport, AttributesReport, Found, PairwiseReport
+from offline.report.runs import AblationReport, AttributesReport, Found, PairwiseReport, label
 
 EMPTY = "<td></td>"
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -23,12 +23,12 @@ def page(title: str, found: Found, shown: Sequence[Example], trained: dict[Path,
     """The whole document; ``trained``: curves by run."""
     parts = [f"<h1>{text(title)}</h1>"]
     for directory, pairwise in found.pairwise.items():
-        parts.append(pairwise_section(pairwise, directory.name, beside_paper))
+        parts.append(pairwise_section(pairwise, label(directory), beside_paper))
     for directory, attributes in found.attributes.items():
-        parts.append(attributes_section(attributes, directory.name, beside_paper))
+        parts.append(attributes_section(attributes, label(directory), beside_paper))
     for directory, ablation in found.ablations.items():
         parts.append(ablation_section(ablation, directory))
-    parts += map(judge_section, found.pairwise.values())
+    parts += [judge_section(pairwise, label(directory)) for directory, pairwise in found.pairwise.items()]
     if trained:
         parts.append(curves_section(trained))
     if shown:
@@ -92,11 +92,11 @@ def ablation_section(report: AblationReport, directory: Path) -> str:
         url = base64.b64encode(plot.read_bytes()).decode()
         parts.append(panel(f'<img class="plot" alt="pairwise score by category" src="data:image/svg+xml;base64,{url}">'))
     rows = [("", [text(name), *_condition(one)]) for name, one in report.conditions.items()]
-    head = ["", "score", "95 %", "loss", "95 %", "loss where held", "notes", "total", "truth", "coverage", "importance"]
-    return section(f"Without a modality: {directory.name}", said, *parts, panel(table(head, rows)))
+    head = ["", "score", "95 %", "change", "95 %", "change where held", "notes", "total", "truth", "coverage", "importance"]
+    return section(f"Without a modality: {label(directory)}", said, *parts, panel(table(head, rows)))
 
 
-def judge_section(report: PairwiseReport) -> str:
+def judge_section(report: PairwiseReport, where: str) -> str:
     """What verdicts have to do with order and length."""
     said = (
         "Both orders of a pair should give one verdict, and standing first should gain nothing. Where verdicts follow the number of tags,"
@@ -110,7 +110,7 @@ def judge_section(report: PairwiseReport) -> str:
         lines = [("", [text(name), *map(_band, found)]) for name, found in bands]
         names = [f"{band.name} tags" for band in bands[0][1]]
         parts.append(panel("<h3>Share won (ties half), by tags against the reference</h3>", table(["model", *names], lines)))
-    return section(f"The judge: {report.judge}", said, *parts)
+    return section(f"The judge: {where}", f"{report.judge}. {said}", *parts)
 
 
 def examples_section(shown: Sequence[Example]) -> str:

@@ -75,6 +75,11 @@ def find(directories: Sequence[Path]) -> Found:
     return found
 
 
+def label(directory: Path) -> str:
+    """What a directory is called on the page: runs of two families often have parts of one name."""
+    return " / ".join(directory.parts[-2:])
+
+
 def worth(directory: Path) -> dict[str, dict[str, float]]:
     """What each model's answer for each note is worth: the points of its verdicts where pairs were judged, else its basic attributes."""
     found: dict[str, dict[str, float]] = {}

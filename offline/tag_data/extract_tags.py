@@ -116,7 +116,7 @@ class ExtractRun:
         most = AHEAD * self._client.spec.concurrency
         for key, sample in samples:
             under_way.append((key, pool.submit(self._asked, sample)))
-            if len(under_way) >= most:
+            while under_way and (len(under_way) >= most or under_way[0][1].done()):
                 self._take(*under_way.popleft())
             if self.stopped:
                 break

@@ -83,11 +83,12 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> int:
 
 def keep_picture(directory: Path, seen: SeenImage) -> Picture:
     """Writes a picture without loss, once for each content."""
-    buffer = io.BytesIO()
-    Image.fromarray(seen.pixels).save(buffer, format="WEBP", lossless=True, quality=0)
     digest = hashlib.blake2b(seen.pixels.tobytes() + repr(seen.pixels.shape).encode(), digest_size=12).hexdigest()
     file = Path(PICTURES) / digest[:2] / f"{digest}.webp"
-    _put(directory / file, buffer.getvalue())
+    if not (directory / file).is_file():
+        buffer = io.BytesIO()
+        Image.fromarray(seen.pixels).save(buffer, format="WEBP", lossless=True, quality=0, method=0)
+        _put(directory / file, buffer.getvalue())
     return Picture(str(file), seen.source, seen.position)
 
 

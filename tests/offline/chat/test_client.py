@@ -189,7 +189,12 @@ def test_what_is_missing_in_a_replay_is_named(server, ask):
 
 @pytest.mark.parametrize(
     ("spec", "field"),
-    [({"url": "here"}, "--endpoint"), ({"model": ""}, "--model"), ({"replay_only": True, "recorded": False}, "--recordings")],
+    [
+        ({"url": "here"}, "--endpoint"),
+        ({"url": "http://me:key@h/v1"}, "OPENAI_API_KEY"),
+        ({"model": ""}, "--model"),
+        ({"replay_only": True, "recorded": False}, "--recordings"),
+    ],
 )
 def test_a_spec_that_cannot_work_names_its_field(ask, spec, field):
     with pytest.raises(BadSetting, match=field):

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from models.handbook import load_handbook
 from offline.handbook.cli import handbook
+from offline.handbook.files import read_book
 from offline.handbook.merge import conflicts_path, merge_draft, record_edit
 from offline.handbook.proposals import Draft, parse_proposals, read_draft, write_draft
 from offline.handbook.provenance import Source, history_of, provenance_path
@@ -39,18 +40,23 @@ def edit(book, old: str, new: str) -> None:
 
 def test_proposals_go_in_and_the_rest_keeps_its_text(book):
     edit(book, "- id: fit_sizing\n", "- id: fit_sizing  # asked for by the shop\n")
-    before = (book / "shoes.yaml").read_text().splitlines()
+    before = read_book(book / "shoes.yaml")
     outcome = merge_draft(draft(CUSHION, STORAGE), book, by="ann", why="winter")
-    after = (book / "shoes.yaml").read_text().splitlines()
-    assert after[0] == "version: 2" and outcome.version == 2 and not outcome.conflicts and not outcome.comments_lost
+    after = read_book(book / "shoes.yaml")
+    assert (
+        after.head == before.head.replace("version: 1", "version: 2")
+        and outcome.version == 2
+        and not outcome.conflicts
+        and not outcome.comments_lost
+    )
     assert [one.path for one in outcome.changes] == [
         "dimensions/cushioning/examples/nitrogen foam",
         "dimensions/cushioning/examples/plush landing",
         "dimensions/cushioning/cues/foamy",
         "dimensions/storage",
     ]
-    gone = [line for line in before if line not in after]
-    assert len(gone) == 3 and "- id: fit_sizing  # asked for by the shop" in after
+    assert {name for name in after.blocks if after.blocks[name] != before.blocks.get(name)} == {"cushioning", "storage"}
+    assert "# asked for by the shop" in after.blocks["fit_sizing"]
     shoes = load_handbook(book).category("shoes")
     assert shoes.dimensions[-1].id == "storage" and shoes.dimensions[1].examples["nitrogen foam"] == "氮气泡棉"
     found, expansion = history_of(book, "shoes")
@@ -64,6 +70,17 @@ def test_once_more_changes_no_byte(book):
         once = locals().get("once") or state(book)
         assert state(book) == once
     assert conflicts_path(book, "shoes").is_file()
+
+
+def test_a_kill_between_the_file_and_its_sidecar_loses_nothing(book):
+    merge_draft(draft(STORAGE), book, by="ann")
+    sidecar = provenance_path(book, "shoes").read_bytes()
+    merge_draft(draft(CUSHION), book, by="ann")
+    merged = (book / "shoes.yaml").read_bytes()
+    provenance_path(book, "shoes").write_bytes(sidecar)
+    outcome = merge_draft(draft(CUSHION), book, by="ann")
+    assert not outcome.changes and not outcome.conflicts and (book / "shoes.yaml").read_bytes() == merged
+    assert [(one.cause, one.version) for one in history_of(book, "shoes")] == [("found", 1), ("expansion", 2), ("edit", 3)]
 
 
 def test_a_merge_without_proposals_leaves_the_files_alone(book):
@@ -101,7 +118,7 @@ def test_a_removed_dimension_stays_removed(book):
     other = dict(STORAGE, description="Another sentence.")
     (conflict,) = merge_draft(draft(other), book, by="ann").conflicts
     assert (conflict.path, conflict.reason) == ("dimensions/storage", "an expert removed it")
-    assert "storage" not in file.read_text()
+    assert "- id: storage" not in file.read_text()
 
 
 def test_what_an_expert_wrote_and_removed_is_not_proposed_back(book):

@@ -114,7 +114,7 @@ def test_curves_of_the_last_checkpoint_of_each_run(tmp_path: Path) -> None:
     assert list(found) == ["loss"], "one point makes no curve"
     assert found["loss"] == [(float(at), 3.0 - at / 10) for at in range(1, 11)]
     drawn = curves_section({run: found})
-    assert "<h3>sft</h3>" in drawn
+    assert f"<h3>{tmp_path.name} / sft</h3>" in drawn
     [line] = re.findall(r'points="([^"]*)"', drawn)
     places = [tuple(map(float, one.split(","))) for one in line.split()]
     assert len(places) == 10
@@ -126,7 +126,7 @@ def test_worst_best_and_furthest_apart() -> None:
     ids = list(samples)
     points = {"first": dict.fromkeys(ids, 0.0) | {ids[4]: -2.0}, "last": dict(zip(ids, (-2.0, -1.0, 2.0, 1.0, 0.5, 0.0), strict=True))}
     assert chosen(points, ["first", "last"], samples, 3) == [
-        (ids[0], "last: worst"), (ids[2], "last: best"), (ids[4], "models furthest apart"),
+        (ids[0], "worst of last"), (ids[2], "best of last"), (ids[4], "models furthest apart"),
     ]  # fmt: skip
     assert [note for note, _ in chosen({"last": points["last"]}, ["last"], samples, 2)] == [ids[0], ids[2]]
     assert chosen({}, ["last"], samples, 2) == [(ids[0], "not judged"), (ids[1], "not judged")]
