@@ -55,7 +55,7 @@ lint: install ## style, types, layers
 	$(BIN)/lint-imports
 
 test: lint ## the whole suite against the real servers, in three processes
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 bench: install .venv/.installed-bench ## what is timed, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
