@@ -23,6 +23,10 @@ ifeq ($(SSL_CERT_FILE),)
 unexport SSL_CERT_FILE
 endif
 
+# Bytecode is kept beside the packages, whatever the environment says: else each process of the demo and of the tests compiles thousands of modules.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
+
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
 
@@ -50,8 +54,8 @@ lint: install ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## the whole suite against the real servers, three processes with servers of their own
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+test: lint ## the whole suite against the real servers, in three processes
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 bench: install .venv/.installed-bench ## what is timed, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks

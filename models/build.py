@@ -39,6 +39,7 @@ def build_tagger(
         raise BadSetting(f"there is no tagger {name!r}; choose of: {', '.join(TAGGERS)}")
     from models.handbook import load_handbook
     from models.handbook_tagger import HandbookTagger
+    from models.kept_vectors import KeptVectors
 
     handbook = handbook or load_handbook()
     if encoder is None:
@@ -47,7 +48,8 @@ def build_tagger(
         encoder = load_tag_encoder(settings, handbook.glossary())
     if name == "vlm":
         return _vlm(settings, handbook, encoder)
-    plain = HandbookTagger(handbook, encoder, settings.tagger_max_tags)
+    kept = KeptVectors(encoder, Path(settings.data, "encoders", "handbook"))
+    plain = HandbookTagger(handbook, encoder, settings.tagger_max_tags, of_handbook=kept)
     return plain if name == plain.name else _endpoint(settings, handbook, encoder, plain)
 
 

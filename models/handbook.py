@@ -6,9 +6,9 @@ aligned English to Chinese pairs, so the handbook is also the bilingual glossary
 
 import hashlib
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -145,9 +145,16 @@ def pair_fault(en: str, zh: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=2 * (len(CATEGORIES) + 1))
+def _decode(content: bytes, kind: type[Any]) -> Any:
+    """Each content once: parsing takes longest, and several parts of a process read the same handbook."""
+    return msgspec.yaml.decode(content, type=kind)
+
+
 def _read(file: Path, kind: type[T]) -> T:
     try:
-        return msgspec.yaml.decode(file.read_bytes(), type=kind)
+        book: T = _decode(file.read_bytes(), kind)
+        return book
     except OSError as error:
         raise BadSetting(f"{file}: cannot be read ({error.strerror}); a handbook needs one file per category") from None
     except msgspec.DecodeError as error:

@@ -11,6 +11,7 @@ sorting and ties go by text.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -82,21 +83,33 @@ class HandbookTagger:
         encoder: vectors of phrases and of the handbook.
         max_tags: tags kept per note.
         weights: of the signs of importance.
+        of_handbook: the same encoder where it keeps the handbook's vectors; ``encoder`` by default.
     """
 
     name = "handbook"
     sees = False
     hears = True
 
-    def __init__(self, handbook: Handbook, encoder: TagEncoder, max_tags: int = 10, weights: Weights | None = None) -> None:
+    def __init__(
+        self,
+        handbook: Handbook,
+        encoder: TagEncoder,
+        max_tags: int = 10,
+        weights: Weights | None = None,
+        *,
+        of_handbook: TagEncoder | None = None,
+    ) -> None:
         self.version = f"{ALGORITHM}-{handbook.version}-{encoder.version}-{max_tags}"
         self._handbook = handbook
         self._encoder = encoder
         self._max_tags = max_tags
         self._weights = weights or Weights()
-        self._words = Words(handbook)
-        self._vectors = HandbookVectors(handbook, encoder)
-        self._shared = SharedTags(handbook, encoder, max_tags)
+        self._vectors = HandbookVectors(handbook, of_handbook or encoder)
+        self._shared = SharedTags(handbook, of_handbook or encoder, max_tags)
+
+    @cached_property
+    def _words(self) -> Words:
+        return Words(self._handbook)
 
     def tag(self, notes: Sequence[NoteEvent], media: Sequence[NoteMedia] | None = None) -> list[NoteTags]:
         """See ``models.roles.Tagger``. A note without any usable text gets its category's name where it has one."""

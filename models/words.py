@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
-import rjieba
 from msgspec import Struct
 
 from models.handbook import CategoryHandbook, Handbook, Pairs
@@ -44,6 +43,8 @@ class Words:
     """
 
     def __init__(self, handbook: Handbook) -> None:
+        import rjieba  # its dictionary is read here, and not every process that imports this tags
+
         english = msgspec.yaml.decode((LEXICON_DIR / "en.yaml").read_bytes(), type=EnglishWords)
         chinese = msgspec.yaml.decode((LEXICON_DIR / "zh.yaml").read_bytes(), type=ChineseWords)
         generic = frozenset(english.generic.split())

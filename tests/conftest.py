@@ -1,4 +1,4 @@
-"""Real servers for every test that asks: one stack a session, a namespace of its own for each test."""
+"""Real servers for every test that asks: one stack a run, a namespace of its own for each test."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -32,19 +32,35 @@ class RunningStack(NamedTuple):
         return inherited | {f"TAGSTREAM_{name.upper()}": str(getattr(chosen, name)) for name in names}
 
 
+SHARED = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells a process of pytest-xdist where the servers are that all of them share; the first that needs them starts them."""
+    directory = node.config.stash.setdefault(SHARED, node.config._tmp_path_factory.getbasetemp() / "stack")
+    node.workerinput["stack"] = str(directory)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stops what the processes shared, once all of them have ended."""
+    if SHARED in config.stash:
+        Stack(config.stash[SHARED]).down()
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """Kafka, Redis and Milvus: started for the session, or those under the directory ``TAGSTREAM_TEST_STACK``, which keep running."""
-    shared = os.environ.get("TAGSTREAM_TEST_STACK")
-    servers = Stack(Path(shared) if shared else tmp_path_factory.mktemp("stack"))
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """Kafka, Redis and Milvus: started for the run, or those under the directory ``TAGSTREAM_TEST_STACK``, which keep running."""
+    given, shared = os.environ.get("TAGSTREAM_TEST_STACK"), getattr(request.config, "workerinput", {}).get("stack")
+    servers = Stack(Path(given or shared or tmp_path_factory.mktemp("stack")))
     try:
-        if not shared:
+        if not given:
             servers.up()
         states = {name: part.state for name, part in servers.status().items()}
         assert set(states.values()) == {"running"}, f"the stack under {servers.data} does not run: {states}"
         yield RunningStack(Settings(data=str(servers.data), **servers.urls()), servers)
     finally:
-        if not shared:
+        if not (given or shared):
             servers.down()
 
 

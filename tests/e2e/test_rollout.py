@@ -74,7 +74,7 @@ class Readers:
             except OSError as error:
                 self.failed.append(repr(error))
             number += 1
-            self.over.wait(0.02)
+            self.over.wait(0.1)
 
     def seen(self, bundle, more=5):
         """Waits until so many further answers came from a bundle."""

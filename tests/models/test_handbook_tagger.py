@@ -1,3 +1,4 @@
+import os
 import random
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from models.text import plain
 from schemas.events import CATEGORIES, Evidence, NoteEvent, Product
 from tests.models.hashing_encoder import HashingEncoder
 
+HANDBOOK = load_handbook()
 ENGLISH = {
     "title": "My crimson running shoes after 300 km",
     "body": "Two weeks with the crimson running shoes: breathable knit upper, cushioned midsole, and half a size up for wide feet.",
@@ -39,7 +41,7 @@ def encoder() -> HashingEncoder:
 
 @pytest.fixture(scope="module")
 def tagger(encoder: HashingEncoder) -> HandbookTagger:
-    return HandbookTagger(load_handbook(), encoder)
+    return HandbookTagger(HANDBOOK, encoder)
 
 
 def evidence_of(source: NoteEvent, evidence: Evidence) -> str:
@@ -87,7 +89,7 @@ def test_the_category_is_guessed_where_it_is_missing(tagger: HandbookTagger, cat
 def test_a_given_category_is_kept_and_its_dimensions_used(tagger: HandbookTagger) -> None:
     answer = tagger.tag([note(category="arts", **ENGLISH)])[0]
     assert answer.category == "arts"
-    assert {tag.dimension for tag in answer.tags} <= {dimension.id for dimension in load_handbook().category("arts").dimensions}
+    assert {tag.dimension for tag in answer.tags} <= {dimension.id for dimension in HANDBOOK.category("arts").dimensions}
 
 
 @pytest.mark.parametrize(
@@ -128,14 +130,14 @@ def test_the_same_tags_in_any_batch(tagger: HandbookTagger) -> None:
 
 def test_the_same_tags_whatever_the_hash_seed() -> None:
     program = (
-        "import msgspec; from tests.models.test_handbook_tagger import *; t = HandbookTagger(load_handbook(), HashingEncoder());"
+        "import msgspec; from tests.models.test_handbook_tagger import *; t = HandbookTagger(HANDBOOK, HashingEncoder());"
         "print(msgspec.json.encode(t.tag([note(**ENGLISH), note(**CHINESE)])).decode())"
     )
     root = Path(__file__).parents[2]
     outputs = {
         subprocess.run(
             [sys.executable, "-c", program],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(root)},
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(root)},
             cwd=root,
             capture_output=True,
             check=True,
@@ -146,7 +148,7 @@ def test_the_same_tags_whatever_the_hash_seed() -> None:
 
 
 def test_a_long_note_costs_no_more_encoding_than_a_short_one(encoder: HashingEncoder) -> None:
-    tagger = HandbookTagger(load_handbook(), encoder)
+    tagger = HandbookTagger(HANDBOOK, encoder)
     tagger.tag([note(category="shoes", **ENGLISH)])
     before = encoder.texts
     tagger.tag([note(category="shoes", title=ENGLISH["title"], body="Soft foam, crimson laces and a grippy outsole. " * 20_000)])
@@ -169,7 +171,7 @@ def test_any_note(tagger: HandbookTagger, title: str, body: str, product: tuple[
     assert len(texts) == len(set(texts)) <= 10
     usable = any(c.isalnum() for c in plain("\n".join((title, body, *product)), 10_000).text)
     assert bool(texts) or not (usable or category)
-    dimensions = load_handbook().category("media").dimensions
+    dimensions = HANDBOOK.category("media").dimensions
     concepts = {name for dimension in dimensions for one in dimension.concepts for name in (one.en, one.zh)}
     for tag in answer.tags:
         assert tag.text == " ".join(tag.text.split())
@@ -232,7 +234,7 @@ def test_a_category_without_concepts_is_not_given_any(tagger: HandbookTagger, en
 def test_the_bundle_changes_with_tagger_and_encoder(tagger: HandbookTagger, encoder: HashingEncoder) -> None:
     here = bundle_version(tagger, encoder)
     assert here[0] == "b" and len(here) == 11
-    fewer = HandbookTagger(load_handbook(), encoder, max_tags=5)
+    fewer = HandbookTagger(HANDBOOK, encoder, max_tags=5)
     other = HashingEncoder()
     other.version = "hashing-2"
     assert len({here, bundle_version(fewer, encoder), bundle_version(tagger, other)}) == 3

@@ -90,7 +90,7 @@ def test_plain_words_stay_as_they_are(text: str) -> None:
 
 def test_a_field_costs_no_more_than_its_limit() -> None:
     for name, style in STYLES.items():
-        huge = "很长的话 " * 300_000
+        huge = "很长的话 " * 10_000
         made = Prompts(HANDBOOK, name).of(
             note(title=huge, body=huge, products=[Product(name=huge)] * 50), NoteMedia([], [spoken(huge)] * 900)
         )
