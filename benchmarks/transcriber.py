@@ -3,8 +3,8 @@ which both sides share.
 
 Weights are random, since they do not change the speed. Shapes: the demo's, and SenseVoiceSmall's layers at a fifth of their number (14 of
 70, all alike) with the demo's pieces (its own are 25,055): whole, it takes minutes to make and to export. All sides hear the same
-stretches in turn, in batches of like length as they serve, or one at a time; both ways for torch, which gains most by batches. What
-onnxruntime does is the same in both: one at a time.
+stretches in turn, each in batches of like length as it serves (a quantised network takes one at a time); torch also one at a time, which
+is what a single voice costs.
 """
 
 import tempfile
