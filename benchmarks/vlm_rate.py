@@ -21,7 +21,8 @@ from models.guards import Guards
 from models.handbook import load_handbook
 from models.prompts import answer_schema
 from models.roles import NoteMedia, SeenImage
-from models.vlm_model import VlmCard, VlmModel
+from models.vlm_card import VlmCard
+from models.vlm_model import VlmModel
 from models.vlm_tagger import Bounds, VlmTagger
 from offline.demo_models.vlm_build import IMAGE, VIDEO, VISION, VISION_END, make_processor, train_tokenizer
 from schemas.events import NoteEvent

@@ -1,6 +1,5 @@
 """Builds the tagger that the settings name. Which one is the choice of the setting or of the bundle, and never falls to another one."""
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +60,6 @@ def _vlm(settings: Settings, handbook: Handbook, encoder: TagEncoder) -> Tagger:
     from models.vlm_tagger import Bounds, VlmTagger
 
     model = open_vlm(settings.vlm_model, settings.vlm_device, settings.vlm_dtype)
-    if model.card is None and Path(settings.vlm_model).is_dir():
-        model.name = digest_of(Path(settings.vlm_model))
     bounds = Bounds(
         batch=settings.vlm_batch,
         new_tokens=settings.vlm_new_tokens,
@@ -91,6 +88,25 @@ def _endpoint(settings: Settings, handbook: Handbook, encoder: TagEncoder, plain
     return EndpointTagger(ChatEndpoint(spec), prompts, plain, side, guards=guards, known=known, options=_options(settings))
 
 
+def vlm_version_of(settings: Settings, handbook: Handbook) -> str:
+    """The version of the tagger ``vlm`` that ``build_tagger`` makes, without torch and without loading the weights.
+
+    Raises:
+        BadSetting: there are no such weights.
+        BundleMismatch: they were trained with another prompt or handbook.
+    """
+    from models.prompts import Prompts
+    from models.vlm_card import check_card, find_weights, vlm_version
+
+    weights = find_weights(settings.vlm_model)
+    card = weights.card
+    prompts = Prompts(handbook, card.style if card else "full", settings.tagger_max_tags)
+    if card:
+        check_card(card, prompts, settings.vlm_model)
+    made = vlm_version(weights.name, prompts, card.image_pixels if card else settings.vlm_image_pixels)
+    return f"{made}-{_options(settings)}"
+
+
 def _options(settings: Settings) -> str:
     """How many known tags are offered and which guards stand, for a version."""
     stand = (settings.guard_evidence, settings.guard_contradictions, settings.guard_aliases)
@@ -104,9 +120,9 @@ def correction_of(settings: Settings) -> str:
     return f"{PROMPT_VERSION}-{settings.endpoint_model}" if settings.transcriber_correction else ""
 
 
-def version_with(tagger: Tagger, correction: str) -> str:
+def version_with(version: str, correction: str) -> str:
     """A tagger's version, given what puts its transcripts right."""
-    return f"{tagger.version}+{correction}" if correction else tagger.version
+    return f"{version}+{correction}" if correction else version
 
 
 def card_of(tagger: Tagger, max_tags: int, correction: str = "") -> TaggerCard:
@@ -119,15 +135,6 @@ def card_of(tagger: Tagger, max_tags: int, correction: str = "") -> TaggerCard:
         return TaggerCard(tagger.name, max_tags, correction=correction)
     model = tagger.chat.spec.model if isinstance(tagger, EndpointTagger) else getattr(tagger, "weights", "")
     return TaggerCard(tagger.name, max_tags, model, prompts.style.name, prompts.version, prompts.handbook.version, correction)
-
-
-def digest_of(directory: Path) -> str:
-    """A hash of the weights in a directory and what they are configured with, whatever the directory's name: ``sha256-`` and 16 digits."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in directory.iterdir() if path.is_file() and path.suffix in (".json", ".safetensors", ".jinja")):
-        with path.open("rb") as file:
-            digest.update(f"\x00{path.name}\x00".encode() + hashlib.file_digest(file, "sha256").digest())
-    return f"sha256-{digest.hexdigest()[:16]}"
 
 
 def endpoint_spec(settings: Settings) -> "EndpointSpec":

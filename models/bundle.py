@@ -5,6 +5,7 @@ one, what the settings make: the shipped handbook, its tagger and the tag encode
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -119,12 +120,29 @@ class Learned:
         return Identity(self.encoder.version, spaces, self.weights)
 
 
-def bundle_version(tagger: Tagger, encoder: TagEncoder, transcriber: str | None = None, correction: str = "") -> str:
+class Named(Protocol):
+    """What identifies a tagger."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+
+class Unloaded(NamedTuple):
+    """A tagger that is not loaded."""
+
+    name: str
+    version: str
+
+
+def bundle_version(tagger: Named, encoder: TagEncoder, transcriber: str | None = None, correction: str = "") -> str:
     """The version of a bundle without learned spaces: ``b`` and ten hex digits over the names and versions of the parts; ``transcriber``:
     its version, where there is one; ``correction``: see ``TaggerCard``."""
     from models.build import version_with
 
-    names = (tagger.name, version_with(tagger, correction), encoder.version)
+    names = (tagger.name, version_with(tagger.version, correction), encoder.version)
     return version_of(names, {TRANSCRIBER: transcriber} if transcriber else {})
 
 
@@ -202,7 +220,7 @@ class Bundle:
                     f"bundle {self.directory}: {TAGGER}: {what}: the bundle was built with {getattr(card, what) or 'none'}, here it is "
                     f"{getattr(here, what) or 'none'}; use that {what}, or build another bundle"
                 )
-        self._agrees(TAGGER, version_with(tagger, here.correction), None)
+        self._agrees(TAGGER, version_with(tagger.version, here.correction), None)
         return tagger
 
     def space(self, name: str, encoder: TagEncoder) -> Space:
@@ -271,15 +289,10 @@ def load_learned(settings: Settings) -> Learned:
         BundleMismatch: when the directory of the setting ``bundle`` disagrees with its manifest, or a part with what it is said to be.
         BadSetting: when the tag encoder cannot be loaded.
     """
-    if not settings.bundle:
-        from models.build import build_tagger, correction_of
-        from models.encoder import load_tag_encoder
-
-        encoder: TagEncoder = load_tag_encoder(settings)
-        tagger = build_tagger(settings, encoder)
-        version = bundle_version(tagger, encoder, transcriber_version(settings), correction_of(settings))
-        return Learned(lambda: tagger, encoder, version, {}, {}, open_transcriber=lambda: find_transcriber(settings))
     from models.build import DEFAULT
+
+    if not settings.bundle:
+        return _of_settings(settings)
 
     bundle = Bundle(Path(settings.bundle))
     bundle.check()
@@ -296,6 +309,26 @@ def load_learned(settings: Settings) -> Learned:
     if bundle.manifest.parts[TAGGER].name == DEFAULT:
         made.tagger  # noqa: B018 - no large model: what disagrees shows in every job
     return made
+
+
+def _of_settings(settings: Settings) -> Learned:
+    """What the settings make; a vision-language model is not loaded to know its version."""
+    from models.build import build_tagger, correction_of, vlm_version_of
+    from models.encoder import load_tag_encoder
+    from models.handbook import load_handbook
+
+    encoder = load_tag_encoder(settings)
+    tagger = None if settings.tagger == "vlm" else build_tagger(settings, encoder)
+    known = tagger or Unloaded("vlm", vlm_version_of(settings, load_handbook()))
+
+    def open_tagger() -> Tagger:
+        made = tagger or build_tagger(settings, encoder)
+        if made.version != known.version:
+            raise BundleMismatch(f"vlm_model: {settings.vlm_model} changed while it was loaded: {known.version} before, {made.version} now")
+        return made
+
+    version = bundle_version(known, encoder, transcriber_version(settings), correction_of(settings))
+    return Learned(open_tagger, encoder, version, {}, {}, open_transcriber=lambda: find_transcriber(settings))
 
 
 def find_transcriber(settings: Settings) -> Transcriber | None:

@@ -112,7 +112,7 @@ def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[
     }
     parts = {
         HANDBOOK: _part(files[HANDBOOK], handbook.version),
-        TAGGER: msgspec.structs.replace(_part(files[TAGGER], version_with(tagger, correction)), name=tagger.name),
+        TAGGER: msgspec.structs.replace(_part(files[TAGGER], version_with(tagger.version, correction)), name=tagger.name),
         TAG_ENCODER: _part(files[TAG_ENCODER], encoder.version, encoder.dimension),
     }
     for name, part in parts.items():

@@ -4,38 +4,22 @@ torch and transformers are imported with this module, so import it only where a 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
-from msgspec import Struct
 from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from models.prompts import Prompt
+from models.vlm_card import VlmCard, find_weights
 from schemas.errors import BadSetting
 
-CARD_FILE = "tagger.json"
-DEMO = "demo"
-DEMO_DIR = Path(__file__).parent / "demo" / "vlm"
 TILE = 448  # pixels a side of what InternVL sees at once
 ASPECT_MAX = 100.0  # the processors raise above 200
 FAMILIES = {"qwen3_vl": "qwen", "qwen2_5_vl": "qwen", "qwen2_vl": "qwen", "internvl": "internvl"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-class VlmCard(Struct, frozen=True, kw_only=True):
-    """``tagger.json`` beside weights that were trained for tagging: what they were trained with. ``prompt``: version of the style,
-    ``handbook``: of the handbook, ``image_pixels``: of a picture; ``version`` changes with the weights."""
-
-    style: str
-    prompt: str
-    handbook: str
-    image_pixels: int
-    version: str
 
 
 class VlmModel:
@@ -45,10 +29,11 @@ class VlmModel:
         model: a transformers image-text-to-text model in evaluation mode.
         processor: that belongs to it.
         card: what the weights were trained with; None for weights of general use.
-        name: what was loaded, for messages and versions.
+        name: what was loaded, for messages.
+        identity: of the weights, for versions; by default ``name``.
     """
 
-    def __init__(self, model: Any, processor: Any, card: VlmCard | None = None, name: str = "") -> None:
+    def __init__(self, model: Any, processor: Any, card: VlmCard | None = None, name: str = "", identity: str = "") -> None:
         family = FAMILIES.get(model.config.model_type)
         if family is None:
             raise BadSetting(f"vlm_model: {name}: there is no support for {model.config.model_type}; use one of {', '.join(FAMILIES)}")
@@ -58,6 +43,7 @@ class VlmModel:
         self.tokenizer = processor.tokenizer
         self.card = card
         self.name = name
+        self.identity = identity or name
         self.device = next(model.parameters()).device
         self.vocabulary = model.get_output_embeddings().weight.shape[0]
         self.stops = _stops(model, self.tokenizer)
@@ -152,37 +138,19 @@ def open_vlm(model: str, device: str = "auto", dtype: str = "auto") -> VlmModel:
     Raises:
         BadSetting: when it cannot be loaded, naming the setting.
     """
-    if not model:
-        raise BadSetting(
-            "vlm_model is empty: give a local directory or a hub id of a Qwen3-VL or InternVL3 checkpoint (TAGSTREAM_VLM_MODEL)"
-        )
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     chosen = (torch.bfloat16 if where.startswith("cuda") else torch.float32) if dtype == "auto" else DTYPES.get(dtype)
     if chosen is None:
         raise BadSetting(f"vlm_dtype: {dtype!r} is none of auto, {', '.join(DTYPES)}")
-    place = str(DEMO_DIR) if model == DEMO else model
+    weights = find_weights(model)
+    given = {"revision": weights.revision} if weights.revision else {}
     try:
-        processor = AutoProcessor.from_pretrained(place)
-        loaded = AutoModelForImageTextToText.from_pretrained(place, dtype=chosen).to(where).eval()
+        processor = AutoProcessor.from_pretrained(weights.place, **given)
+        loaded = AutoModelForImageTextToText.from_pretrained(weights.place, dtype=chosen, **given).to(where).eval()
     except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadSetting(f"vlm_model: {model} cannot be loaded on {where}: {first}") from None
-    return VlmModel(loaded, processor, read_card(Path(place)), model)
-
-
-def read_card(directory: Path) -> VlmCard | None:
-    """What weights in a directory were trained with; None where they do not say.
-
-    Raises:
-        BadSetting: when the file is there and is no card.
-    """
-    path = directory / CARD_FILE
-    if not path.is_file():
-        return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=VlmCard)
-    except msgspec.DecodeError as error:
-        raise BadSetting(f"{path}: {error}; write it anew with `tagstream offline demo-models vlm`") from None
+    return VlmModel(loaded, processor, weights.card, model, weights.name)
 
 
 def _stops(model: Any, tokenizer: Any) -> list[int]:

@@ -24,12 +24,12 @@ from models.handbook import Handbook
 from models.prompts import Prompt, Prompts
 from models.roles import NoteMedia, NoteTags
 from models.text import language_of
+from models.vlm_card import check_card, vlm_version
 from models.vlm_decoding import Grammars, Watch, Written
 from models.vlm_model import VlmModel
-from schemas.errors import BundleMismatch, PoisonBatch
+from schemas.errors import PoisonBatch
 from schemas.events import NoteEvent
 
-ALGORITHM = 1
 LOG = logging.getLogger(__name__)
 
 
@@ -91,8 +91,7 @@ class VlmTagger:
         self._pixels = card.image_pixels if card else self._bounds.image_pixels
         self._prompts = Prompts(handbook, card.style if card else "full", max_tags, model.specials)
         if card:
-            check_card(card.prompt, self._prompts.style.version, "prompt", model.name)
-            check_card(card.handbook, handbook.version, "handbook", model.name)
+            check_card(card, self._prompts, model.name)
         self._handbook = handbook
         self._max_tags = max_tags
         self._guards = guards or Guards()
@@ -100,9 +99,9 @@ class VlmTagger:
         self._constrained = constrained
         self._grammars = Grammars(model.tokenizer, model.vocabulary, model.stops)
         self._fits = self._bounds.batch
-        weights = card.version if card else model.name
+        weights = card.version if card else model.identity
         self.weights, self.prompts = weights, self._prompts
-        self.version = f"vlm{ALGORITHM}-{weights}-{self._prompts.version}-{handbook.version}-{self._pixels}"
+        self.version = vlm_version(weights, self._prompts, self._pixels)
 
     def tag(self, notes: Sequence[NoteEvent], media: Sequence[NoteMedia] | None = None) -> list[NoteTags]:
         """See ``models.roles.Tagger``. A note without words, speech and pictures gets no tags.
@@ -201,15 +200,6 @@ class VlmTagger:
             LOG.info("note %s: %s", note.note_id, conflict)
         answered = _empty(note, media)
         return NoteTags(answer.category, guarded.tags, answered.language, answered.degraded, answered.may_recover)
-
-
-def check_card(trained: str, ours: str, what: str, name: str) -> None:
-    """Refuses weights that were trained with another version of something."""
-    if trained != ours:
-        raise BundleMismatch(
-            f"{name}: was trained with {what} {trained}, this installation has {ours}; train it anew (tagstream offline demo-models vlm),"
-            f" or use the {what} it was trained with"
-        )
 
 
 def _forget(model: Any) -> None:

@@ -19,7 +19,9 @@ FULL_SCALE = 32_768.0
 PREEMPHASIS = np.float32(0.97)
 EPSILON = np.float32(1.1920929e-07)
 LOWEST_HZ = 20.0
-BLOCK = 1000
+BLOCK = 48
+"""Frames at a time. A product this small stays on one thread; a larger one wakes those of numpy's BLAS, which spin for longer than they
+help: seven times the CPU time on two cores."""
 
 
 class FrontEnd:

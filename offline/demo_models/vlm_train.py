@@ -15,7 +15,8 @@ from msgspec import Struct
 from transformers import AutoProcessor
 
 from models.handbook import load_handbook
-from models.vlm_model import CARD_FILE, VlmCard, VlmModel
+from models.vlm_card import CARD_FILE, VlmCard
+from models.vlm_model import VlmModel
 from offline.demo_models.intern_build import make_intern
 from offline.demo_models.vlm_build import MERGE, PATCH, Size, make_model
 from offline.demo_models.vlm_data import HeldOut, open_pictures

@@ -97,7 +97,7 @@ def dpo_command(*, model: Path, pairs: Path, out: Path, recipe: str | None, as_j
 
     Example: tagstream offline dpo --model runs/sft --pairs runs/pairs --out runs/dpo
     """
-    from models.vlm_model import read_card
+    from models.vlm_card import read_card
     from offline.distil.dpo import dpo
     from offline.distil.training import model_directory
 

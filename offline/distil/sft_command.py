@@ -24,7 +24,7 @@ def sft_command(*, model: str, data: Path, out: Path, as_json: bool, **chosen: A
 
     Example: tagstream offline sft --model qwen3-vl-2b --data runs/tag-data/sft.jsonl --out runs/sft
     """
-    from models.vlm_model import read_card
+    from models.vlm_card import read_card
     from offline.distil.sft import sft
 
     recipe = read_recipe(model)

@@ -15,7 +15,8 @@ from peft import LoraConfig, PeftModel
 from torch.utils.data import Sampler
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PrinterCallback, TrainerCallback
 
-from models.vlm_model import CARD_FILE, VlmCard, VlmModel, open_vlm
+from models.vlm_card import CARD_FILE, VlmCard
+from models.vlm_model import VlmModel, open_vlm
 from offline.distil.recipes import Lora, Tuning
 from schemas.errors import BadSetting, MissingPrerequisite
 

@@ -1,6 +1,7 @@
 """`tagstream metrics` and the job behind it as commands: nothing counted yet, the tables, wrong usage, alerts, a clean end."""
 
 import logging
+import os
 import signal
 
 import msgspec
@@ -53,6 +54,25 @@ def test_the_table_says_what_was_earned_and_what_was_left_out():
     assert "late 3, duplicates 2, note unknown 1" in said
     assert sparks(windows[::2]) == "▆█"
     assert sparks([]) == ""
+
+
+def test_a_watched_table_is_read_anew_until_told_to_stop(monkeypatch):
+    read = []
+
+    def report(settings, client, by):
+        read.append(by)
+        counts = [100 * len(read), 50, 6, 2, 1, 1]
+        return Report(AT + HOUR, [window_of(AT, AT + HOUR, {by: "two_tower"}, counts)], [], measured(False), 0, 0, 0)
+
+    def pause(seconds):
+        if len(read) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("consumers.metrics_job.read_report", report)
+    monkeypatch.setattr("consumers.metrics_cli.time.sleep", pause)
+    shown = CliRunner().invoke(metrics, ["--watch", "--by", "channel"])
+    assert (shown.exit_code, read) == (0, ["channel"] * 3), shown.output
+    assert "300" in shown.output and "100 " not in shown.output, "one table, in place"
 
 
 def test_a_new_alert_is_logged_once_and_exposed(settings, caplog):

@@ -266,6 +266,26 @@ def test_a_dry_run_prints_the_writes_and_makes_none(settings, tmp_path, new_bund
     assert {one["write"] for one in written} == {"Publish"}
     assert version not in {one["bundle"] for one in tagstream_json(settings, "bundle", "list")}
     assert position(settings, "tag-notes", directory) == 0
+    gone = retention_takes_the_first_note(settings)
+    dry = ("replay", "note-events", "--into", directory, "--dry-run")
+    refusal = refused(settings, *dry)
+    assert f"/{gone}: 1 records before offset 1" in refusal and "--allow-gap" in refusal
+    assert len(tagstream(settings, *dry, "--allow-gap").splitlines()) == len(notes) - 1
+
+
+def retention_takes_the_first_note(settings):
+    """Of the partition that is returned."""
+    from confluent_kafka import TopicPartition
+
+    from schemas.topics import NOTE_EVENTS
+    from streams.client import admin_client
+    from streams.groups import ends, partitions_of
+
+    admin, topic = admin_client(settings), NOTE_EVENTS.within(settings.namespace).name
+    partition = next(number for number, end in ends(admin, topic, partitions_of(admin, topic)).items() if end)
+    for answer in admin.delete_records([TopicPartition(topic, partition, 1)]).values():
+        answer.result(timeout=20)
+    return partition
 
 
 def test_two_processes_share_a_replay_by_partitions(settings, tmp_path, new_bundle):

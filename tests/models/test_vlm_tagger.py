@@ -15,8 +15,9 @@ from models.guards.vocabulary import KnownTags
 from models.handbook import load_handbook
 from models.prompts import STYLES, answer_schema
 from models.roles import NoteMedia, SeenImage, Spoken, Utterance
+from models.vlm_card import CARD_FILE, VlmCard, read_card
 from models.vlm_decoding import Grammars, Watch
-from models.vlm_model import CARD_FILE, VlmCard, VlmModel, open_vlm, read_card
+from models.vlm_model import VlmModel, open_vlm
 from models.vlm_tagger import Bounds, VlmTagger
 from schemas.errors import BadSetting, BundleMismatch, PoisonBatch
 from schemas.events import Category, NoteEvent, Product

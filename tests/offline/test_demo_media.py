@@ -5,7 +5,7 @@ import json
 import msgspec
 from rich.console import Console
 
-from models.vlm_model import DEMO_DIR
+from models.vlm_card import DEMO_DIR
 from offline.demo_media import FIRST, KINDS, SEED, MediaNote, SeenAndHeard, counts, held_out_notes
 from offline.show_demo_media import place, seen_and_heard, show_seen_and_heard
 from schemas.events import Evidence, Tag
