@@ -9,19 +9,16 @@ import click
 
 from offline.chat.client import ChatSpec
 
+ENDPOINT = click.option(
+    "--endpoint",
+    "url",
+    envvar="TAGSTREAM_CHAT_ENDPOINT",
+    show_envvar=True,
+    default="",
+    metavar="URL",
+    help="OpenAI-compatible chat endpoint, as http://127.0.0.1:8000/v1; its key is OPENAI_API_KEY alone.",
+)
 OPTIONS = (
-    click.option(
-        "--endpoint",
-        "url",
-        envvar="TAGSTREAM_CHAT_ENDPOINT",
-        show_envvar=True,
-        default="",
-        metavar="URL",
-        help="OpenAI-compatible chat endpoint, as http://127.0.0.1:8000/v1; its key is OPENAI_API_KEY alone.",
-    ),
-    click.option(
-        "--model", envvar="TAGSTREAM_CHAT_MODEL", show_envvar=True, default="", help="Name by which the endpoint knows the model."
-    ),
     click.option("--concurrency", type=click.IntRange(1, 1024), default=8, show_default=True, help="Requests at a time."),
     click.option("--requests-per-min", type=click.IntRange(min=0), default=0, help="Most requests a minute; 0 for no limit."),
     click.option("--tokens-per-min", type=click.IntRange(min=0), default=0, help="Most tokens a minute; 0 for no limit."),
@@ -47,10 +44,11 @@ OPTIONS = (
 )
 
 
-def chat_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def chat_options(command: Callable[..., Any], model: str = "--model") -> Callable[..., Any]:
     """Adds the options; the command gets them as ``chat`` (a ChatSpec) and ``recordings`` (a path or None).
 
     What is missing is said by ``ChatClient``, so that a command that may do without an endpoint can use these options too.
+    ``model``: what the option of the endpoint's model is called, where a command has a ``--model`` of its own.
     """
 
     @wraps(command)
@@ -58,6 +56,9 @@ def chat_options(command: Callable[..., Any]) -> Callable[..., Any]:
         spec = {name: given.pop(name) for name in ChatSpec.__struct_fields__ if name in given}
         return command(*args, chat=ChatSpec(**spec), recordings=recordings, **given)
 
-    for option in reversed(OPTIONS):
+    named = click.option(
+        model, "model", envvar="TAGSTREAM_CHAT_MODEL", show_envvar=True, default="", help="Name by which the endpoint knows the model."
+    )
+    for option in reversed((ENDPOINT, named, *OPTIONS)):
         gathered = option(gathered)
     return gathered

@@ -67,8 +67,8 @@ def dpo(model: Path, pairs: Path, out: Path, training: Training, say: Say) -> di
     if manifest.figures:
         say(f"{out} is finished")
         return manifest.write(manifest.figures)
-    manifest.write()
     base = open_base(str(model), training)
+    manifest.write()
     handbook = load_handbook()
     prompts = Prompts(handbook, training.style, training.max_tags, base.specials)
     maker = RowMaker(base, prompts, pairs, image_pixels=training.image_pixels, images=training.images, max_tokens=training.max_tokens)

@@ -1,6 +1,7 @@
 """``tagstream offline dpo-pairs`` and ``dpo``."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from offline.judge.choose import JudgeChoice, judge_options
 
 
 @click.command("dpo-pairs")
-@click.argument("sft", type=PATH)
+@click.option("--model", "sft", required=True, type=PATH, help="Directory of the SFT run, or of its model.")
 @click.option("--pool", required=True, type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Samples with reference tags.")
 @click.option("--out", required=True, type=PATH, help="Directory for predictions, verdicts and pairs.")
-@judge_options
+@partial(judge_options, model="--judge-model")
 @click.option(
     "--at-most", type=click.IntRange(-4, 4), default=-1, show_default=True, help="Points of both verdicts from which an answer is inferior."
 )
@@ -34,12 +35,12 @@ def dpo_pairs_command(
     *, sft: Path, pool: Path, out: Path, at_most: int, swap_attributes: float, batch: int, new_tokens: int, limit: int, seed: int,
     device: str, as_json: bool, choice: JudgeChoice,
 ) -> None:  # fmt: skip
-    """Preference pairs: what the model of the run SFT answers on --pool, where a judge finds it inferior to the references.
+    """Preference pairs: what the SFT model answers on the pool, where a judge finds it inferior to the references.
 
     Every pair is judged in both orders. Answers are the model's own, without guards, decoding held to the schema. A run that was killed
     goes on: nothing is inferred or judged twice.
 
-    Example: tagstream offline dpo-pairs runs/sft --pool pool/samples.jsonl --judge oracle --truth pool/truth.jsonl --out runs/pairs
+    Example: tagstream offline dpo-pairs --model runs/sft --pool pool/samples.jsonl --judge oracle --truth pool/truth.jsonl --out runs/pairs
     """
     from models.vlm_model import open_vlm
     from models.vlm_tagger import Bounds

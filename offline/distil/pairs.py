@@ -130,7 +130,9 @@ def read_pairs(directory: Path) -> Iterator[Pair]:
     """
     path = directory / PAIRS
     if not path.is_file():
-        raise MissingPrerequisite(f"{path} is missing; make pairs with `tagstream offline dpo-pairs SFT --pool POOL --out {directory}`")
+        raise MissingPrerequisite(
+            f"{path} is missing; make pairs with `tagstream offline dpo-pairs --model SFT --pool POOL --out {directory}`"
+        )
     decode = msgspec.json.Decoder(Pair).decode
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):

@@ -49,8 +49,8 @@ def sft(model: str, data: Path, out: Path, training: Training, say: Say) -> dict
     if manifest.figures:
         say(f"{out} is finished")
         return manifest.write(manifest.figures)
-    manifest.write()
     base = open_base(model, training)
+    manifest.write()
     handbook = load_handbook()
     prompts = Prompts(handbook, training.style, training.max_tags, base.specials)
     maker = RowMaker(base, prompts, data.parent, image_pixels=training.image_pixels, images=training.images, max_tokens=training.max_tokens)

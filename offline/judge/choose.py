@@ -50,8 +50,8 @@ class JudgeChoice(Struct, frozen=True, kw_only=True):
             yield EndpointJudge(client, prompts, self.max_tokens), lambda: client.spent
 
 
-def judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options; the command gets them as ``choice``."""
+def judge_options(command: Callable[..., Any], model: str = "--model") -> Callable[..., Any]:
+    """Adds the options; the command gets them as ``choice``. ``model``: as in ``chat_options``."""
 
     @wraps(command)
     def gathered(
@@ -70,7 +70,7 @@ def judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--judge-tokens", type=click.IntRange(min=16), default=1024, show_default=True, help="Most tokens of its reply."),
         click.option("--judge-side", type=click.IntRange(min=32), default=768, show_default=True, help="Pixels of a picture sent to it."),
     ]  # fmt: skip
-    decorated = chat_options(gathered)
+    decorated = chat_options(gathered, model)
     for option in reversed(options):
         decorated = option(decorated)
     return decorated

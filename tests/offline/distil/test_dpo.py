@@ -7,11 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from click.testing import CliRunner
 
 from models.vlm_model import VlmModel, open_vlm
 from offline.distil import dpo as dpo_module
 from offline.distil.collate import Collator, dataset_of
 from offline.distil.dpo import PairTrainer, dpo, watch
+from offline.distil.dpo_command import dpo_pairs_command
 from offline.distil.pairs import Pair, make_pairs, read_pairs, swapped, write_pairs
 from offline.distil.predictions import Prediction
 from offline.distil.rows import Row
@@ -170,3 +172,11 @@ def test_a_fall_of_the_chosen_answers_is_said(shift: float, fell: bool) -> None:
 def test_missing_pairs_are_named(tmp_path: Path) -> None:
     with pytest.raises(MissingPrerequisite, match="dpo-pairs"):
         dpo(tmp_path, tmp_path / "none", tmp_path / "run", training(), silent)
+
+
+def test_the_sft_model_and_the_judge_s_are_told_apart(tmp_path: Path) -> None:
+    data = samples_in(tmp_path / "pool", 2)
+    words = ["--model", str(tmp_path / "none"), "--pool", str(data), "--out", str(tmp_path / "out")]
+    words += ["--judge", "endpoint", "--endpoint", "http://127.0.0.1:9/v1", "--judge-model", "reader"]
+    failed = CliRunner().invoke(dpo_pairs_command, words)
+    assert isinstance(failed.exception, MissingPrerequisite) and "holds no model" in str(failed.exception)
