@@ -160,6 +160,7 @@ class NoteFold:
         self._rows: dict[bytes, NoteRow] = {}
         self._sums: dict[tuple[int, str], list[int]] = {}
         self._telling = _Telling()
+        self._telling.changed.add(())  # a process that was killed may have told of actions whose notes came since
         self.waiting = 0
         self.unknown = 0
         self.newest = 0

@@ -79,7 +79,7 @@ def assert_equal(shown: Mapping[str, Mapping[str, Any]], want: Mapping[str, Any]
     """``shown``: the documents of ``tagstream metrics --json`` by dimension."""
     for by, document in shown.items():
         for name in ("late", "duplicates", "unknown_note", "as_of"):
-            assert document[name] == want[name], name
+            assert document[name] == want[name], (name, document[name], want[name])
         got = {
             (by, window["start"], window["by"][by]): {name: window[name] for name in COLUMNS.values() if window[name]}
             for window in document["windows"]

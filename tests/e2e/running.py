@@ -25,6 +25,12 @@ def tagstream_json(settings: Settings, *args: str, code: int = 0, stdin: str | N
     return json.loads(tagstream(settings, *args, "--json", code=code, stdin=stdin))
 
 
+def consume_notes(settings: Settings) -> None:
+    """Tags and indexes all notes, one job after the other: side by side the second could be idle before the first tags come."""
+    for job in ("tag-notes", "index-notes"):
+        tagstream(settings, "consume", job, "--until-idle", "2")
+
+
 def start(settings: Settings, *args: str, extra: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Starts a command in a process group of its own, stderr to a pipe."""
     return subprocess.Popen(

@@ -19,7 +19,7 @@ from schemas.codec import encode
 from schemas.keys import Keys
 from schemas.settings import Settings
 from tests.e2e.oracle import expected_scores
-from tests.e2e.running import kill, start, tagstream_json
+from tests.e2e.running import consume_notes, kill, start, tagstream_json
 
 DATA = Path(os.environ.get("TAGSTREAM_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "deskdrop-interactions"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the Deskdrop log is not at {DATA}; set TAGSTREAM_TEST_DATA")
@@ -46,7 +46,7 @@ def test_scores_equal_the_oracle_whatever_happens(settings, tmp_path):
         path.write_bytes(b"\n".join(map(encode, items)))
     tagstream_json(settings, "topics", "create")
     assert tagstream_json(settings, "publish", "notes", str(tmp_path / "notes.jsonl"))["published"] == len(notes)
-    tagstream_json(settings, "consume", "tag-notes", "index-notes", "--until-idle", "4")
+    consume_notes(settings)
     assert tagstream_json(settings, "publish", "interactions", str(tmp_path / "interactions.jsonl"))["published"] == len(events)
 
     consumer = start(settings, "consume", "update-profiles")

@@ -45,7 +45,7 @@ def test_sample_community(settings, tmp_path, order):
     jobs = (["tag-notes", "index-notes"], ["update-profiles"])
     handled = {}
     for together in jobs if order == "tags first" else jobs[::-1]:
-        handled |= tagstream_json(settings, "consume", *together, "--until-idle", "4")
+        handled |= tagstream_json(settings, "consume", *together, "--until-idle", "8")
     assert {job: counts["handled"] for job, counts in handled.items()} == {
         "tag-notes": len(notes), "index-notes": len(notes), "update-profiles": len(events)
     }  # fmt: skip

@@ -9,14 +9,14 @@ import pytest
 from offline.datasets import movielens_interactions, movielens_notes
 from schemas.codec import encode
 from tests.e2e.oracle import expected_scores
-from tests.e2e.running import tagstream_json
+from tests.e2e.running import consume_notes, tagstream_json
 from tests.e2e.test_event_path import tags_by_note
 
 DATA = Path(os.environ.get("TAGSTREAM_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 pytestmark = pytest.mark.skipif(
     not (DATA / "ml-latest-small").is_dir(), reason=f"MovieLens and TMDB are not under {DATA}; set TAGSTREAM_TEST_DATA"
 )
-FILMS = 300
+FILMS = 150
 READERS = 6
 
 
@@ -30,7 +30,7 @@ def test_films_are_recalled_by_what_their_overviews_say(settings, tmp_path):
         (tmp_path / name).write_bytes(b"\n".join(map(encode, items)))
     tagstream_json(settings, "topics", "create")
     tagstream_json(settings, "publish", "notes", str(tmp_path / "notes"))
-    tagstream_json(settings, "consume", "tag-notes", "index-notes", "--until-idle", "4")
+    consume_notes(settings)
     tagstream_json(settings, "publish", "interactions", str(tmp_path / "interactions"))
     counts = tagstream_json(settings, "consume", "update-profiles", "--until-idle", "3")
     assert counts["update-profiles"] == {"handled": len(events), "dead_lettered": 0, "skipped_as_applied": 0, "stale": 0}

@@ -26,7 +26,7 @@ from recall.reader import KnownNotes, read_reader
 from schemas.events import Interaction
 from schemas.settings import environ_of
 from tests.e2e.oracle import expected_scores
-from tests.e2e.running import kill, start, tagstream, tagstream_json
+from tests.e2e.running import consume_notes, kill, start, tagstream, tagstream_json
 
 READERS = ("u-runner-en", "u-beauty-zh")
 
@@ -127,7 +127,7 @@ def test_a_roll_out_under_load(settings, tmp_path, new_bundle):
     notes, events = load_notes(tmp_path, now), load_interactions(now)
     tagstream(settings, "topics", "create")
     publish(settings, notes)
-    tagstream(settings, "consume", "tag-notes", "index-notes", "--until-idle", "3")
+    consume_notes(settings)
     publish(settings, events)
     tagstream(settings, "consume", "update-profiles", "--until-idle", "2")
     (old,) = [one["bundle"] for one in tagstream_json(settings, "bundle", "history")]

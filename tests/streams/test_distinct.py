@@ -25,7 +25,7 @@ def test_merging_is_union_in_any_order(one, other):
     together = sketch(one)
     together.merge(sketch(other))
     assert together.pack() == sketch([*reversed(other), *one, *other]).pack()
-    assert round(together.count()) == len({*one, *other})
+    assert together.count() == pytest.approx(len({*one, *other}), abs=3.5), "ids that share a register count once"
 
 
 @given(ids)

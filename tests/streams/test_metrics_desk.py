@@ -3,6 +3,7 @@
 import asyncio
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from hypothesis import given, settings, strategies
 
@@ -12,6 +13,7 @@ from streams.dead_letters import read_dead_letter
 from streams.metric_order import Order, Stalled
 from streams.metric_report import report
 from streams.metric_steps import NoteStep, ReaderStep
+from streams.metric_windows import NoteFacts
 from streams.metrics_desk import Desk, record_of
 from tests.streams.test_metric_windows import RULES, THRESHOLDS, event
 
@@ -177,6 +179,18 @@ def test_a_desk_works_on_what_it_is_given_and_says_why_it_stops():
         assert isinstance(desk.failed, Crash)
 
     asyncio.run(work())
+
+
+def test_that_nothing_waits_any_more_is_told_though_the_process_that_saw_it_was_killed():
+    broker, sources, events = Broker(), {"i": Source(), "by": Source()}, [(b"u", encode(event(0)))]
+
+    def told():
+        return asyncio.run(life(broker, sources, events, 2))["by"].folds[0].take()["[]"]
+
+    assert told() == b"1"
+    broker.topics["by"].append((b"n", msgspec.msgpack.encode(NoteFacts(0, "shoes")), []))
+    asyncio.run(life(broker, sources, events, 2))  # killed before it told
+    assert told() == b"0"
 
 
 def test_nothing_is_taken_after_a_record_that_came_too_early():
