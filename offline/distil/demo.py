@@ -26,7 +26,7 @@ TITLES: dict[Family, str] = {"qwen": "Qwen3-VL", "internvl": "InternVL3.5"}
 CATEGORIES = ("shoes", "dressing", "toys", "beauty", "digit")
 STAGES = ("base", "sft", "dpo")
 UNGUARDED = "unguarded"
-POOL_AT, EVAL_AT = 100_000, 200_000  # numbers of the first notes; the base models have seen other communities
+POOL_AT, EVAL_AT = 100_000, 210_000  # numbers of the first notes; the base models have seen other communities
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -41,9 +41,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     noise: float = 0.2
     epochs: float = 3
     sft_rate: float = 1e-3
-    dpo_rate: float = 5e-5
+    dpo_rate: float = 1.5e-4
     beta: float = 0.1
-    sft_weight: float = 0.2
+    sft_weight: float = 1.0
     device: str = "auto"
 
 
