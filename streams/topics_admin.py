@@ -57,8 +57,8 @@ def create_topics(settings: Settings, topics: Sequence[Topic], *, replication: i
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise Transient("kafka", error.args[0].str()) from None
-    for name in created:
-        topic_uuid(admin, name)
+    for topic in topics:  # all: one that a busy broker was asked for twice counts as existing, and may not be known yet
+        topic_uuid(admin, topic.name)
     return created
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from schemas.settings import Settings, environ_of
 
+NOTE_JOBS = ("tag-notes", "index-notes")
+
 
 def tagstream(settings: Settings, *args: str, code: int = 0, stdin: str | None = None) -> str:
     """Runs one command to its end and returns its stdout; any other exit code than ``code`` fails the test."""
@@ -27,7 +29,7 @@ def tagstream_json(settings: Settings, *args: str, code: int = 0, stdin: str | N
 
 def consume_notes(settings: Settings) -> None:
     """Tags and indexes all notes, one job after the other: side by side the second could be idle before the first tags come."""
-    for job in ("tag-notes", "index-notes"):
+    for job in NOTE_JOBS:
         tagstream(settings, "consume", job, "--until-idle", "2")
 
 

@@ -12,7 +12,7 @@ from schemas.codec import encode
 from schemas.events import NoteEvent
 from schemas.settings import Settings
 from tests.e2e.oracle import expected_scores
-from tests.e2e.running import kill, start, tagstream, tagstream_json
+from tests.e2e.running import NOTE_JOBS, kill, start, tagstream, tagstream_json
 
 
 def write(path, events):
@@ -42,10 +42,9 @@ def test_sample_community(settings, tmp_path, order):
     tagstream_json(settings, "topics", "create")
     assert tagstream_json(settings, "publish", "notes", notes_file) == {"published": len(notes), "rejected": []}
     assert tagstream_json(settings, "publish", "interactions", events_file)["published"] == len(events)
-    jobs = (["tag-notes", "index-notes"], ["update-profiles"])
     handled = {}
-    for together in jobs if order == "tags first" else jobs[::-1]:
-        handled |= tagstream_json(settings, "consume", *together, "--until-idle", "8")
+    for job in (*NOTE_JOBS, "update-profiles") if order == "tags first" else ("update-profiles", *NOTE_JOBS):
+        handled |= tagstream_json(settings, "consume", job, "--until-idle", "2")
     assert {job: counts["handled"] for job, counts in handled.items()} == {
         "tag-notes": len(notes), "index-notes": len(notes), "update-profiles": len(events)
     }  # fmt: skip
