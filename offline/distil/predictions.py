@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct, field
 
+from offline.json_lines import read_records
 from offline.tag_data.samples import Told
-from schemas.errors import BadSetting, MissingPrerequisite
 from schemas.events import Tag
 
 
@@ -32,12 +31,4 @@ def read_predictions(path: Path) -> Iterator[Prediction]:
         MissingPrerequisite: when the file is absent.
         BadSetting: naming the line that is no prediction.
     """
-    if not path.is_file():
-        raise MissingPrerequisite(f"{path} is missing; write it with `tagstream offline infer MODEL SAMPLES --out {path}`")
-    decode = msgspec.json.Decoder(Prediction).decode
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield decode(line)
-            except msgspec.DecodeError as error:
-                raise BadSetting(f"{path}: line {number}: {error}") from None
+    return read_records(path, Prediction, f"write it with `tagstream offline infer MODEL SAMPLES --out {path}`")

@@ -6,12 +6,11 @@ A truth file is JSON lines, one ``Truth`` a note in the order of the notes.
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct, field
 
+from offline.json_lines import read_records
 from offline.samples.drawing import Look
 from offline.simulate.catalogue import Kind, Language
-from schemas.errors import BadSetting, MissingPrerequisite
 from schemas.events import Category, EvidenceSource
 
 
@@ -116,15 +115,7 @@ def read_truth(path: Path) -> Iterator[Truth]:
         MissingPrerequisite: when the file is absent.
         BadSetting: naming the line that is no truth.
     """
-    if not path.is_file():
-        raise MissingPrerequisite(f"{path} is missing; write it with `tagstream offline simulate notes --truth {path}`")
-    decode = msgspec.json.Decoder(Truth).decode
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield decode(line)
-            except msgspec.DecodeError as error:
-                raise BadSetting(f"{path}: line {number}: {error}") from None
+    return read_records(path, Truth, f"write it with `tagstream offline simulate notes --truth {path}`")
 
 
 def truth_by_note(path: Path) -> dict[str, Truth]:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.roles import NoteMedia, SeenImage, Spoken
-from schemas.errors import BadSetting, MissingPrerequisite
+from offline.json_lines import read_records
+from schemas.errors import MissingPrerequisite
 from schemas.events import EvidenceSource, NoteEvent
 
 PICTURES = "pictures"
@@ -57,15 +58,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
         MissingPrerequisite: when the file is absent.
         BadSetting: naming the line that is no sample.
     """
-    if not path.is_file():
-        raise MissingPrerequisite(f"{path} is missing; make tag data with `tagstream offline tag-data extract NOTES --out DIR`")
-    decode = msgspec.json.Decoder(Sample).decode
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield decode(line)
-            except msgspec.DecodeError as error:
-                raise BadSetting(f"{path}: line {number}: {error}") from None
+    return read_records(path, Sample, "make tag data with `tagstream offline tag-data extract NOTES --out DIR`")
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> int:
