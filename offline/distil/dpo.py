@@ -138,7 +138,7 @@ def watch(logged: list[dict[str, float]], beta: float) -> dict[str, Any]:
     fell = shift < -FALL
     words = f"log-probability of the chosen answers: {shift:+.2f} nats against the reference model, of the rejected ones {other:+.2f}"
     if fell:
-        words += "; THE CHOSEN ONES FELL: try --sft-weight 0.2, a smaller --learning-rate or a larger --beta"
+        words += "; THE CHOSEN ONES FELL: try a larger --sft-weight, a smaller --learning-rate or a larger --beta"
     return {
         "margin": {"first": steps[0]["rewards/margins"], "last": mean("rewards/margins")},
         "accuracy": mean("rewards/accuracies"),
