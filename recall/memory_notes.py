@@ -2,58 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from recall.notes import follow, newest_of, places, supersedes
+from recall.numbered_lists import NOTHING_LISTED, Listing, NumberedLists
 from recall.stores import ALL, Hit, Look, Looked, TagCounts, Window
 from schemas.stored import NoteRecord, Place
 from schemas.writes import PutNote
 
-
-class _Listing(NamedTuple):
-    """What a place lists, newest first, ties in the order Redis gives them. ``numbers``: the notes', shape (notes,); ``ages``: their
-    publication times negated, so ascending."""
-
-    numbers: NDArray[np.int64]
-    ages: NDArray[np.int64]
-
-    def within(self, window: Window) -> slice:
-        """The part that the window accepts."""
-        begin = 0 if window.until is None else int(np.searchsorted(self.ages, -window.until, "left"))
-        end = len(self.ages) if window.since is None else int(np.searchsorted(self.ages, -window.since, "right"))
-        return slice(begin, max(begin, end))
-
-
-class _Listed(NamedTuple):
-    """``Listed``: numbers of notes by tag; ``names``: of the notes, by number."""
-
-    numbers: Mapping[str, NDArray[np.int64]]
-    names: Sequence[str]
-    limit: int
-
-    @property
-    def cut(self) -> bool:
-        """See ``Listed``."""
-        return any(len(listed) >= self.limit for listed in self.numbers.values())
-
-    def sums(self, weights: Mapping[str, float], best: int) -> dict[str, float]:
-        """See ``Listed``."""
-        lists = [self.numbers[text] for text in weights]
-        found, place = np.unique(np.concatenate([_NOTHING.numbers, *lists]), return_inverse=True)
-        if best <= 0 or not len(found):
-            return {}
-        sums = np.bincount(place, np.repeat(np.fromiter(weights.values(), np.float64, len(lists)), list(map(len, lists))), len(found))
-        least = np.sort(sums)[::-1][min(best, len(sums)) - 1]
-        return {self.names[found[at]]: float(sums[at]) for at in np.flatnonzero(sums >= least)}
-
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(NoteRecord).decode
-_NOTHING = _Listing(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class MemoryNotes:
@@ -65,7 +26,7 @@ class MemoryNotes:
         self._index: dict[Place, dict[str, int]] = {}
         self._numbers: dict[str, int] = {}
         self._names: list[str] = []
-        self._listings: dict[Place, tuple[int, _Listing]] = {}
+        self._listings: dict[Place, tuple[int, Listing]] = {}
         self._writes = 0
 
     def get(self, note_ids: Sequence[str]) -> dict[str, NoteRecord]:
@@ -100,7 +61,7 @@ class MemoryNotes:
 
     def look(self, look: Look, window: Window = Window(), limit: int = 0) -> Looked:  # noqa: B008
         return Looked(
-            _Listed({text: self._within(("tag", text), window, limit) for text in look.tags}, self._names, limit),
+            NumberedLists({text: self._within(("tag", text), window, limit) for text in look.tags}, self._names, limit),
             self.tag_counts(look.counted, window.until) if look.counted else TagCounts(0, {}),
             {name: self._called(self._within(("recent", name), window, limit)) for name in look.categories},
             self.get(look.notes),
@@ -144,17 +105,17 @@ class MemoryNotes:
     def _called(self, numbers: NDArray[np.int64]) -> list[str]:
         return [self._names[number] for number in numbers.tolist()]
 
-    def _listing(self, place: Place) -> _Listing:
+    def _listing(self, place: Place) -> Listing:
         members = self._index.get(place)
         if not members:
-            return _NOTHING
+            return NOTHING_LISTED
         writes = self._writes
         known = self._listings.get(place)
         if known is not None and known[0] == writes:
             return known[1]
         order = sorted(members.items(), key=lambda item: (item[1], item[0].encode()), reverse=True)
         numbers = np.fromiter((self._numbers[note_id] for note_id, _ in order), np.int64, len(order))
-        listing = _Listing(numbers, np.fromiter((-at for _, at in order), np.int64, len(order)))
+        listing = Listing(numbers, np.fromiter((-at for _, at in order), np.int64, len(order)))
         self._listings[place] = (writes, listing)
         return listing
 

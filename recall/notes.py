@@ -15,6 +15,7 @@ never hides a newer entry. An entry left behind by a process that died as a zomb
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
+from secrets import token_bytes
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ from schemas.stored import TOKEN_BYTES, NoteRecord, Place
 from schemas.writes import PutNote
 
 ATTEMPTS = 16
+STAMP_BYTES = 8
 # KEYS[1] record; ARGV[1] token it was decided against ("" = absent), ARGV[2] new value. Answers false when written, else the present value.
 COMPARE_AND_SET = """
 if redis.call('GETRANGE', KEYS[1], 0, 7) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) return false end
@@ -150,7 +152,14 @@ class RedisNotes:
         return dropped
 
     def _drop_before(self, keys: Sequence[bytes], before: int) -> int:
-        return sum(self._run([("ZREMRANGEBYSCORE", key, "-inf", f"({before}") for key in keys]))
+        dropped = self._run([("ZREMRANGEBYSCORE", key, "-inf", f"({before}") for key in keys])
+        self._run(self._stamp_calls([key.decode() for key, count in zip(keys, dropped, strict=True) if count and key.startswith(b"{t")]))
+        return sum(dropped)
+
+    def _stamp_calls(self, tags: Iterable[str]) -> list[tuple[Any, ...]]:
+        """What says that lists of tags changed, sent after the change: see ``recall/kept_lists.py``."""
+        stamp = token_bytes(STAMP_BYTES)
+        return [("SET", key, stamp) for key in self._keys.stamps(tags)]
 
     def _values(self, note_ids: Sequence[str]) -> dict[str, bytes]:
         distinct = list(dict.fromkeys(note_ids))
@@ -177,6 +186,8 @@ class RedisNotes:
             calls: list[tuple[Any, ...]] = [("ZREM", key, *members) for key, members in removed.items()]
             for key, scores in added.items():
                 calls.append(("ZADD", key, *(part for member, score in scores.items() for part in (score, member))))
+            changed = self._keys.tags({name for record in records for kind, name in (*places(record), *record.retired) if kind == "tag"})
+            calls += self._stamp_calls(changed)
             self._run(calls)
             settled = {r.note_id: (_token(r), msgspec.structs.replace(r, retired=[])) for r in records if r.retired}
             rivals = self._compare_and_set(settled)

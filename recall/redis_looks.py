@@ -5,55 +5,21 @@ times, and are read of those notes alone that may be among the best. A record th
 content, so it is unpacked once by a process and not once by each query.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from recall.redis_client import Client, in_places, read_all, together, value_calls
+from recall.redis_client import Client, in_places, read_all, value_calls
 from recall.stores import ALL, Look, Looked, TagCounts, Window
 from schemas.keys import Keys
 from schemas.stored import TOKEN_BYTES, NoteGlance, unpack_glance
 
+if TYPE_CHECKING:
+    from recall.kept_lists import KeptLists
+
 GLANCES_KEPT = 20_000
-TAG_KEYS_KEPT = 20_000
 Calls = list[tuple[Any, ...]]
-Places = Sequence[Sequence[int]]
-# KEYS: sorted sets; ARGV[1] the highest score that counts. Answers how many members each has up to it.
-COUNT = """
-local all = {}
-for i, key in ipairs(KEYS) do all[i] = redis.call('ZCOUNT', key, '-inf', ARGV[1]) end
-return all
-"""
-
-
-class RedisListed(NamedTuple):
-    """``Listed``: members by tag."""
-
-    members: Mapping[str, Sequence[bytes]]
-    limit: int
-
-    @property
-    def cut(self) -> bool:
-        """See ``Listed``."""
-        return any(len(listed) >= self.limit for listed in self.members.values())
-
-    def sums(self, weights: Mapping[str, float], best: int) -> dict[str, float]:
-        """See ``Listed``."""
-        import numpy as np
-
-        totals: dict[bytes, float] = {}
-        get = totals.get
-        for text, weight in weights.items():
-            for member in self.members[text]:
-                totals[member] = get(member, 0.0) + weight
-        if best <= 0 or not totals:
-            return {}
-        values = np.fromiter(totals.values(), np.float64, len(totals))
-        last = max(len(totals) - best, 0)
-        chosen = np.flatnonzero(values >= np.partition(values, last)[last])
-        notes = list(totals)
-        return {notes[place].decode(): value for place, value in zip(chosen.tolist(), values[chosen].tolist(), strict=True)}
 
 
 class RedisLooks:
@@ -62,37 +28,40 @@ class RedisLooks:
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._tag_key = lru_cache(TAG_KEYS_KEPT)(keys.tag)
         self._glances: dict[bytes, NoteGlance] = {}
 
+    @cached_property
+    def _lists(self) -> "KeptLists":
+        from recall.kept_lists import KeptLists  # numpy, which a command that only looks a note up does without
+
+        return KeptLists(self._client, self._keys)
+
     def look(self, look: Look, window: Window, limit: int) -> Looked:
-        """See ``Notes``."""
+        """See ``Notes``. Lists that changed since this process read them are one more round trip."""
         tags, counted, categories, notes = (list(dict.fromkeys(names)) for names in look)
-        counts, count_places = self._counts(counted, window.until) if counted else ([], [])
-        lists = [*map(self._tag_key, tags), *map(self._keys.recent, categories)] if limit > 0 else []
+        asked = list(dict.fromkeys([*tags, *counted]))
+        states, places = self._lists.state_calls(asked, window.until)
+        total = [self._total(window.until)] if counted else []
+        recent = range_calls(map(self._keys.recent, categories), window, limit) if limit > 0 else []
         values, value_places = value_calls(self._client, self._keys.notes(notes))
-        answers = iter(read_all(self._client, [*counts, *range_calls(lists, window, limit), *values]))
-        found = _counted(counted, count_places, list(islice(answers, len(counts))))
-        listed = list(islice(answers, len(lists))) or [()] * (len(tags) + len(categories))
-        return Looked(
-            RedisListed(dict(zip(tags, listed, strict=False)), limit),
-            found,
-            {name: [note.decode() for note in members] for name, members in zip(categories, listed[len(tags) :], strict=True)},
-            self._known(notes, in_places(value_places, list(answers), len(notes))),
-        )
+        answers = iter(read_all(self._client, [*states, *total, *recent, *values]))
+        known = self._lists.states(asked, places, list(islice(answers, len(states))))
+        counts = TagCounts(next(answers), {text: known[text].notes for text in counted}) if counted else TagCounts(0, {})
+        newest = list(islice(answers, len(recent))) or [()] * len(categories)
+        glances = self._known(notes, in_places(value_places, list(answers), len(notes)))
+        listed = self._lists.read({text: known[text] for text in tags}, window, limit)
+        names = {name: [note.decode() for note in members] for name, members in zip(categories, newest, strict=True)}
+        return Looked(listed, counts, names, glances)
 
     def tag_counts(self, texts: Sequence[str], until: int | None) -> TagCounts:
         """See ``Notes``."""
         distinct = list(dict.fromkeys(texts))
-        calls, places = self._counts(distinct, until)
-        return _counted(distinct, places, read_all(self._client, calls))
+        calls, places = self._lists.state_calls(distinct, until)
+        *answers, total = read_all(self._client, [*calls, self._total(until)])
+        return TagCounts(total, {text: state.notes for text, state in self._lists.states(distinct, places, answers).items()})
 
-    def _counts(self, texts: Sequence[str], until: int | None) -> tuple[Calls, Places]:
-        """Commands that count all notes and those of each tag, and of each command the places of what it counts."""
-        keys = [self._keys.recent(ALL), *map(self._tag_key, texts)]
-        places = together(self._client, keys)
-        high = "+inf" if until is None else until
-        return [("EVAL", COUNT, len(some), *(keys[place] for place in some), high) for some in places], places
+    def _total(self, until: int | None) -> tuple[Any, ...]:
+        return "ZCOUNT", self._keys.recent(ALL), "-inf", "+inf" if until is None else until
 
     def _known(self, note_ids: Sequence[str], values: Sequence[bytes | None]) -> dict[str, NoteGlance]:
         held = self._glances
@@ -110,14 +79,7 @@ class RedisLooks:
         return found
 
 
-def _counted(texts: Sequence[str], places: Places, answers: Sequence[Sequence[int]]) -> TagCounts:
-    if not places:
-        return TagCounts(0, {})
-    counts = in_places(places, answers, len(texts) + 1)
-    return TagCounts(counts[0], dict(zip(texts, counts[1:], strict=True)))
-
-
-def range_calls(keys: Sequence[str], window: Window, limit: int, *more: str) -> Calls:
+def range_calls(keys: Iterable[str], window: Window, limit: int, *more: str) -> Calls:
     """Commands that read of each sorted set the newest members within the window; ``more``: words of the command besides."""
     low = "-inf" if window.since is None else window.since
     high = "+inf" if window.until is None else window.until

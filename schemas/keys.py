@@ -46,6 +46,17 @@ class Keys(Struct, frozen=True):
         """Inverted index of one tag: sorted set of note_id by published_at."""
         return f"{{t{bucket(text):02x}}}:{self._tail}:tag:{text}"
 
+    def tags(self, texts: Iterable[str]) -> list[str]:
+        """``tag`` of each."""
+        tail = f"}}:{self._tail}:tag:"
+        return [f"{{t{_HEX[zlib.crc32(text.encode()) % BUCKETS]}{tail}{text}" for text in texts]
+
+    def stamps(self, tags: Iterable[str]) -> list[str]:
+        """Beside each tag's list, in its slot, what changes whenever the list does; ``tags``: keys of the lists."""
+        start = len("{t00}:") + len(self._tail) + 1
+        end = start + len("tag")
+        return [f"{tag[:start]}stamp{tag[end:]}" for tag in tags]
+
     def recent(self, category: str) -> str:
         """Notes of a category (``*`` for all) by published_at."""
         return f"{{c{bucket(category):02x}}}:{self._tail}:recent:{category}"
