@@ -21,10 +21,12 @@ NICE = 10
 BATCHES = ("tag_notes_batch", "index_notes_batch", "update_profiles_batch")
 
 
-def step_back() -> None:
-    """This process computes when no other wants to, as far as the system lets it say so; else at a lower priority. For the calling thread
-    and those it starts from now on."""
+def step_back(idle: bool) -> None:
+    """This process computes at a lower priority; with ``idle`` only when no other wants to, as far as the system lets it say so. For the
+    calling thread and those it starts from now on."""
     os.nice(max(0, NICE - os.nice(0)))
+    if not idle:
+        return
     with suppress(AttributeError, OSError):  # not on this system, or not allowed in this container
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 

@@ -136,7 +136,7 @@ def replay(target: Settings, asked: Asked, stop: Stop, say: Say) -> Replayed:
         check_notes_first(target, version)
     register(client, target, version, target.bundle)
     name_parts(client, target, version, bundle.identity)
-    step_back()
+    step_back(target.replay_idle)
     ended = Stop()
     with live_first(target, live, bundle, asked.job) as gate, _telling(target, group, plan, gate, say):
         counts = _run(target, asked, plan, gate, _Either(stop, ended))

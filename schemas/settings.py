@@ -126,6 +126,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     retry_max_s: Annotated[float, Meta(gt=0), _doc("longest pause between attempts while a dependency is down, seconds")] = 10.0
     replay_live_lag: Annotated[int, Meta(ge=0), _doc("records a live consumer may be behind before a replay waits for it")] = 100
     replay_batch: Annotated[Positive, _doc("records a replay handles at a time at most, so that live work does not wait behind it")] = 200
+    replay_idle: Annotated[bool, _doc("a replay computes only when no other process wants to; False = at a lower priority")] = True
     rollout_lag: Annotated[int, Meta(ge=0), _doc("records a bundle's consumers may be behind for it to be activated")] = 100
     rollout_coverage: Annotated[Share, _doc("share of the live bundle's notes and readers that a bundle must have to be activated")] = 0.999
     metrics_port: Annotated[int, Meta(ge=0, le=65535), _doc("Prometheus port of a consumer; 0 = off")] = 0

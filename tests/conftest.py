@@ -66,8 +66,8 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def settings(stack: RunningStack) -> Iterator[Settings]:
-    """Settings of the running stack under a fresh namespace, dropped afterwards."""
-    fresh = msgspec.structs.replace(stack.settings, namespace=f"t{uuid.uuid4().hex[:8]}")
+    """Settings of the running stack under a fresh namespace, dropped afterwards. A replay does not wait for the suite's other processes."""
+    fresh = msgspec.structs.replace(stack.settings, namespace=f"t{uuid.uuid4().hex[:8]}", replay_idle=False)
     yield fresh
     drop_namespace(fresh)
 

@@ -29,12 +29,16 @@ def test_a_replay_asks_for_little_at_a_time():
     assert (small.tag_notes_batch, small.index_notes_batch, small.update_profiles_batch) == (16, 64, 64)
 
 
-def test_a_replay_steps_back_behind_everything_else():
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_replay_steps_back_behind_everything_else(idle):
     """Its threads too, those it starts from then on."""
-    told = "import os; from consumers.replay import step_back; step_back(); step_back(); print(os.nice(0), os.sched_getscheduler(0))"
+    told = (
+        "import os; from consumers.live_first import step_back; "
+        f"step_back({idle}); step_back({idle}); print(os.nice(0), os.sched_getscheduler(0))"
+    )
     nice, policy = map(int, subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.split())
     assert nice >= 10
-    assert policy in (os.SCHED_IDLE, os.SCHED_OTHER), "OTHER where the system allows no more"
+    assert policy in ((os.SCHED_IDLE, os.SCHED_OTHER) if idle else (os.SCHED_OTHER,)), "OTHER where the system allows no more"
 
 
 def waits(priorities: bool, live: EndpointSpec, backfill: EndpointSpec) -> tuple[int, int]:
