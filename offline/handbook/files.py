@@ -1,6 +1,10 @@
 """A category's file: read as it stands, and written so that what did not change keeps its text, its comments with it."""
 
+import fcntl
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +76,20 @@ def dimension_text(raw: dict[str, Any]) -> str:
         else:
             text += _flow({key: value})
     return "- " + "\n  ".join(text.rstrip("\n").split("\n")) + "\n"
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """One writer of a handbook at a time; others wait. What a directory that is not there means is for its reader to say."""
+    if not directory.is_dir():
+        yield
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_whole(path: Path, text: str) -> None:

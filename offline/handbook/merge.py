@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from offline.handbook.files import book_text, checked, read_book, report_text, write_whole
+from offline.handbook.files import alone, book_text, checked, read_book, report_text, write_whole
 from offline.handbook.proposals import Draft
 from offline.handbook.provenance import (
     DIRECTORY,
@@ -37,7 +37,7 @@ class Outcome(Struct, frozen=True):
 
 
 def merge_draft(draft: Draft, directory: Path, *, by: str, why: str = "", decide: Decision = UNDECIDED) -> Outcome:
-    """Merges a draft into its category's file. Once more with the same draft, it changes nothing.
+    """Merges a draft into its category's file. Once more with the same draft, it changes nothing. Of several at a time each waits.
 
     Args:
         draft: the proposals.
@@ -49,20 +49,21 @@ def merge_draft(draft: Draft, directory: Path, *, by: str, why: str = "", decide
     Raises:
         BadSetting: the file, its sidecar or the outcome is not valid; nothing is written then.
     """
-    book = read_book(directory / f"{draft.category}.yaml")
-    was = read_provenance(directory, draft.category)
-    merged = merge_trees(was.proposed, was.known, draft.tree(), book.tree, decide)
-    changes = list(differences(book.tree, merged.tree))
-    version = book.version + bool(changes)
-    text, comments_lost = book_text(book, merged.tree, version)
-    checked(book.path, text)
-    history = [*was.history, *_found(was, book.tree, book.version)]
-    if changes:
-        history.append(_entry("expansion", version, merged.tree, by, why, changes=changes, source=draft.source))
-        write_whole(book.path, text)
-    known = overlay(overlay(was.known, book.tree), merged.tree)
-    _keep(directory, Provenance(category=draft.category, proposed=overlay(was.proposed, merged.settled), known=known, history=history))
-    return Outcome(draft.category, version, changes, merged.conflicts, comments_lost, _report(directory, draft, merged.conflicts))
+    with alone(directory):
+        book = read_book(directory / f"{draft.category}.yaml")
+        was = read_provenance(directory, draft.category)
+        merged = merge_trees(was.proposed, was.known, draft.tree(), book.tree, decide)
+        changes = list(differences(book.tree, merged.tree))
+        version = book.version + bool(changes)
+        text, comments_lost = book_text(book, merged.tree, version)
+        checked(book.path, text)
+        history = [*was.history, *_found(was, book.tree, book.version)]
+        if changes:
+            history.append(_entry("expansion", version, merged.tree, by, why, changes=changes, source=draft.source))
+            write_whole(book.path, text)
+        known = overlay(overlay(was.known, book.tree), merged.tree)
+        _keep(directory, Provenance(category=draft.category, proposed=overlay(was.proposed, merged.settled), known=known, history=history))
+        return Outcome(draft.category, version, changes, merged.conflicts, comments_lost, _report(directory, draft, merged.conflicts))
 
 
 def record_edit(directory: Path, category: str, *, by: str, why: str = "") -> Entry | None:
@@ -70,13 +71,14 @@ def record_edit(directory: Path, category: str, *, by: str, why: str = "") -> En
 
     A merge does so by itself, but does not know who it was.
     """
-    book = read_book(directory / f"{category}.yaml")
-    was = read_provenance(directory, category)
-    if not (entries := _found(was, book.tree, book.version, by, why)):
-        return None
-    known = overlay(was.known, book.tree)
-    _keep(directory, Provenance(category=category, proposed=was.proposed, known=known, history=[*was.history, *entries]))
-    return entries[-1]
+    with alone(directory):
+        book = read_book(directory / f"{category}.yaml")
+        was = read_provenance(directory, category)
+        if not (entries := _found(was, book.tree, book.version, by, why)):
+            return None
+        known = overlay(was.known, book.tree)
+        _keep(directory, Provenance(category=category, proposed=was.proposed, known=known, history=[*was.history, *entries]))
+        return entries[-1]
 
 
 def conflicts_path(directory: Path, category: str) -> Path:

@@ -1,11 +1,13 @@
 """Drafts merged into files: what changes, what stays to the letter, and what is remembered."""
 
 import json
+import threading
 
 import pytest
 from click.testing import CliRunner
 
 from models.handbook import load_handbook
+from offline.handbook import merge
 from offline.handbook.cli import handbook
 from offline.handbook.files import read_book
 from offline.handbook.merge import conflicts_path, merge_draft, record_edit
@@ -151,6 +153,33 @@ def test_conflicts_are_listed_until_settled_on_the_command_line(book, tmp_path):
     told = json.loads(CliRunner().invoke(handbook, ["history", str(book), "--category", "shoes", "--json"]).stdout)
     assert [(one["version"], one["cause"], one["by"]) for one in told["shoes"]] == [(1, "found", ""), (2, "expansion", "ann")]
     assert "expansion" in CliRunner().invoke(handbook, ["history", str(book)]).stdout
+
+
+def test_of_two_merges_at_a_time_the_second_starts_from_what_the_first_wrote(book, monkeypatch):
+    """Each alone would write the file from what it read; the first reads and is held up until the second has had its chance to."""
+    waits, goes_on = threading.Event(), threading.Event()
+    read = merge.read_book
+
+    def held_up(path):
+        found = read(path)
+        if threading.current_thread().name == "first":
+            waits.set()
+            goes_on.wait(20)
+        return found
+
+    monkeypatch.setattr(merge, "read_book", held_up)
+    first = threading.Thread(target=merge_draft, args=(draft(CUSHION), book), kwargs={"by": "ann"}, name="first")
+    second = threading.Thread(target=merge_draft, args=(draft(STORAGE), book), kwargs={"by": "ben"})
+    first.start()
+    assert waits.wait(20)
+    second.start()
+    second.join(0.5)
+    goes_on.set()
+    for one in (first, second):
+        one.join(20)
+    after = read_book(book / "shoes.yaml")
+    assert "storage" in after.blocks and "nitrogen foam" in after.blocks["cushioning"]
+    assert [one.by for one in history_of(book, "shoes") if one.cause == "expansion"] == ["ann", "ben"]
 
 
 def test_an_edit_can_be_entered_with_who_and_why(book):
