@@ -47,11 +47,12 @@ def speech_data(
 @click.option("--seconds", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Training time at most; 0 = no limit.")
 @click.option("--batch", type=click.IntRange(min=1), default=96, show_default=True, help="Sentences a batch.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True, help="Highest learning rate.")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes that put sentences together; by default 4 for a GPU, else none.")
 @click.option("--resume", is_flag=True, help="Go on where a killed run was.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def speech(
-    *, out: Path, data: Path | None, device: str, seed: int, steps: int, seconds: float, batch: int, rate: float, resume: bool,
-    as_json: bool,
+    *, out: Path, data: Path | None, device: str, seed: int, steps: int, seconds: float, batch: int, rate: float,
+    workers: int | None, resume: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Train a small SenseVoice on the voices of the simulated community.
 
@@ -64,7 +65,9 @@ def speech(
     if data is None:
         data = out / "data"
         render(data, SPOKEN, os.cpu_count() or 1, tell)
-    spec = TrainSpec(seed=seed, steps=steps, seconds=seconds, batch=batch, rate=rate, device=device)
+    if workers is None:
+        workers = 4 if device.startswith("cuda") else 0
+    spec = TrainSpec(seed=seed, steps=steps, seconds=seconds, batch=batch, rate=rate, device=device, workers=workers)
     figures = train(data, out, spec, tell, resume=resume)
     if as_json:
         click.echo(msgspec.json.encode(figures))

@@ -23,7 +23,7 @@ from offline.speech.training import FIGURES, RESUME, TrainSpec, train
 from schemas.errors import BadSetting
 from tests.models.transcriber.voice import SIZES
 
-SPEC = RenderSpec(voices=2, renders=1, tests=3, phrases=4, whole=2)
+SPEC = RenderSpec(voices=2, renders=1, tests=3, trials=2, phrases=4, whole=2)
 TINY = TrainSpec(steps=6, batch=3, sizes=SIZES)
 
 
@@ -66,9 +66,10 @@ def test_every_sentence_of_a_note_is_made_of_known_clauses(language):
 
 
 def test_every_phrase_is_dealt_as_often_as_asked(tmp_path):
-    spec = RenderSpec(voices=5, renders=3, tests=2, phrases=7, whole=3)
+    spec = RenderSpec(voices=5, renders=3, tests=2, trials=2, phrases=7, whole=3)
     jobs = plan(tmp_path, spec)
-    assert [job.path.name for job in jobs][:4] == ["test-en.npz", "test-zh.npz", "en-000.npz", "zh-000.npz"]
+    names = ["test-en.npz", "trial-en.npz", "test-zh.npz", "trial-zh.npz", "en-000.npz", "zh-000.npz"]
+    assert [job.path.name for job in jobs][:6] == names
     for language in LANGUAGES:
         said = [clause for job in jobs if job.path.name.startswith(f"{language}-") for clause, _ in job.said]
         for value in values(language)[:7]:
@@ -78,7 +79,7 @@ def test_every_phrase_is_dealt_as_often_as_asked(tmp_path):
         notes = [clause.text for clause in said if clause.kind == "whole"]
         assert len(set(notes)) == 15 and len(tests) == 2 and not tests & set(notes)
         for job in jobs:
-            assert len({voice for _, voice in job.said}) == 1 or job.path.name.startswith("test")
+            assert len({voice for _, voice in job.said}) == 1 or job.path.name.startswith("t")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -99,7 +100,7 @@ def test_banks_keep_their_value_to_an_eighth():
 def test_a_batch_is_what_it_says(data, pieces):
     processor = open_pieces(pieces)
     trained = Corpus(data, processor, "cpu")
-    batch = trained.batch(np.random.default_rng(2), 6)
+    batch = trained.sentences.batch(np.random.default_rng(2), 6)
     noise = torch.Generator().manual_seed(1)
     features = trained.features(batch, noise)
     assert features.shape == (6, int(batch.frames.max()), 560) and torch.isfinite(features).all()
@@ -172,12 +173,12 @@ def test_error_rates():
 
 @pytest.mark.skipif(espeak() is None, reason=REMEDY)
 def test_what_was_rendered_is_kept_and_of_one_spec(tmp_path):
-    spec, told = RenderSpec(voices=1, renders=1, tests=1, phrases=1, whole=1), []
+    spec, told = RenderSpec(voices=1, renders=1, tests=1, trials=1, phrases=1, whole=1), []
     render(tmp_path, spec, 1, told.append)
-    assert len(told) == 4 and sizes(list(files_of(tmp_path, "zh-*.npz")))[0] == 1 + 2 * 6 + 1
+    assert len(told) == 6 and sizes(list(files_of(tmp_path, "zh-*.npz")))[0] == 1 + 2 * 6 + 1
     (tmp_path / "zh-000.npz").unlink()
     render(tmp_path, spec, 1, told.append)
-    assert told[4:] == ["1 of 1: zh-000.npz"]
+    assert told[6:] == ["1 of 1: zh-000.npz"]
     with pytest.raises(BadSetting, match="other options"):
         render(tmp_path, RenderSpec(voices=2), 1, told.append)
 
