@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,10 +67,12 @@ class _Run:
     """What goes on over a kill."""
 
     model: Any
+    pieces: Any
     optimizer: torch.optim.Optimizer
     noise: torch.Generator
     step: int = 0
     spent: float = 0.0
+    trials: list[Heard] = field(default_factory=list)
 
 
 def train(data: Path, out: Path, spec: TrainSpec, tell: Tell, *, resume: bool = False) -> Figures:
@@ -88,12 +90,8 @@ def train(data: Path, out: Path, spec: TrainSpec, tell: Tell, *, resume: bool = 
     state = _start(spec, shape, pieces, out, resume=resume)
     parameters = sum(item.numel() for item in state.model.parameters())
     tell(f"{parameters:,} parameters, {corpus.clauses:,} clauses, {len(corpus.banks) / 360_000:.2f} h of speech")
-    tests, trials = ([heard(data, language, corpus.cmvn, part) for language in LANGUAGES] for part in PARTS)
-
-    def tried() -> dict[str, float]:
-        return {trial.language: round(cer(state.model, trial, pieces, spec.device), 4) for trial in trials}
-
-    _loop(state, corpus, spec, out / RESUME, tell, tried)
+    tests, state.trials = ([heard(data, language, corpus.cmvn, part) for language in LANGUAGES] for part in PARTS)
+    _loop(state, corpus, spec, out / RESUME, tell)
     torch.save({name: value.cpu() for name, value in state.model.state_dict().items()}, out / TORCH)
     figures = Figures(
         seed=spec.seed,
@@ -102,9 +100,9 @@ def train(data: Path, out: Path, spec: TrainSpec, tell: Tell, *, resume: bool = 
         device=_device(spec.device),
         parameters=parameters,
         clauses=corpus.clauses,
-        cer={test.language: round(cer(state.model, test, pieces, spec.device), 4) for test in tests},
+        cer=_rates(state, tests, spec.device),
         test_sentences={test.language: len(test.texts) for test in tests},
-        trial_cer=tried(),
+        trial_cer=_rates(state, state.trials, spec.device),
     )
     (out / FIGURES).write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
     (out / RESUME).unlink(missing_ok=True)
@@ -117,7 +115,7 @@ def _start(spec: TrainSpec, shape: dict[str, Any], pieces: Any, out: Path, *, re
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=on_gpu)
     noise = torch.Generator(spec.device)
     noise.manual_seed(spec.seed)
-    state = _Run(model, optimizer, noise)
+    state = _Run(model, pieces, optimizer, noise)
     path = out / RESUME
     if not (resume and path.exists()):
         return state
@@ -130,7 +128,7 @@ def _start(spec: TrainSpec, shape: dict[str, Any], pieces: Any, out: Path, *, re
     return state
 
 
-def _loop(state: _Run, corpus: Corpus, spec: TrainSpec, path: Path, tell: Tell, tried: Callable[[], dict[str, float]]) -> None:
+def _loop(state: _Run, corpus: Corpus, spec: TrainSpec, path: Path, tell: Tell) -> None:
     steps, on_gpu = range(state.step, spec.steps), spec.device.startswith("cuda")
     batches = drawn(corpus.sentences, spec.seed, spec.batch, steps, spec.workers, pinned=on_gpu)
     began, saved, total = time.monotonic() - state.spent, time.monotonic(), torch.zeros(2, device=spec.device)
@@ -152,7 +150,8 @@ def _loop(state: _Run, corpus: Corpus, spec: TrainSpec, path: Path, tell: Tell, 
             tell(f"step {state.step}, {state.spent:.0f} s: text {means[0]:.3f}, tags {means[1]:.4f}")
         if time.monotonic() - saved > SAVE_EVERY_S:
             _save(state, path)
-            tell(f"trial: character error rate {', '.join(f'{rate:.2%} ({language})' for language, rate in tried().items())}")
+            rates = _rates(state, state.trials, spec.device)
+            tell(f"trial: character error rate {', '.join(f'{rate:.2%} ({language})' for language, rate in rates.items())}")
             state.model.train()
             saved = time.monotonic()
 
@@ -188,6 +187,10 @@ def loss(model: Any, corpus: Corpus, batch: Batch, noise: torch.Generator) -> tu
     scores = logits[:, 4:].log_softmax(-1).transpose(0, 1)
     each = functional.ctc_loss(scores, targets[:, 4:].clamp(min=0), batch.frames, sizes, blank=BLANK, reduction="none", zero_infinity=True)
     return each.sum() / max(1, int(sizes.sum())), tag
+
+
+def _rates(state: _Run, heard_ones: list[Heard], device: str) -> dict[str, float]:
+    return {one.language: round(cer(state.model, one, state.pieces, device), 4) for one in heard_ones}
 
 
 @torch.no_grad()
