@@ -45,7 +45,8 @@ def _weights(path: Path) -> dict[str, Any]:
         if node.op_type == "MatMulInteger":
             base = node.input[1].removesuffix("_quantized")
             shifted = held[node.input[1]].astype(np.float32) - held[f"{base}_zero_point"]
-            found[f"{module}.weight"] = (shifted * held[f"{base}_scale"]).T
+            bias = next(name for name in held if f".{name}".endswith(f".{module}.bias"))
+            found[f"{bias.removesuffix('bias')}weight"] = (shifted * held[f"{base}_scale"]).T
         elif node.op_type in {"Mul", "Add"}:
             for name in set(node.input) & held.keys():
                 if name.startswith("onnx::"):

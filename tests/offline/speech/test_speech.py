@@ -14,11 +14,11 @@ from offline.simulate.catalogue import load_catalogue
 from offline.simulate.notes import SPEAKERS
 from offline.simulate.voice import REMEDY, espeak
 from offline.speech import training
-from offline.speech.batches import Corpus, heard
-from offline.speech.network import PIECES, corpus, open_pieces, train_pieces
+from offline.speech.batches import Corpus, drawn, heard
+from offline.speech.network import PIECES, QUERIES, build, config, corpus, encode, open_pieces, tags, train_pieces
 from offline.speech.render import LANGUAGES, RenderSpec, as_banks, as_bytes, files_of, plan, render, sizes
 from offline.speech.said import frames, sentences, values, written
-from offline.speech.speakers import HELD_OUT, TRAINING, held_out_voice, training_voice
+from offline.speech.speakers import HELD_OUT, TRAINING, TRIAL, held_out_voice, training_voice, trial_voice
 from offline.speech.training import FIGURES, RESUME, TrainSpec, train
 from schemas.errors import BadSetting
 from tests.models.transcriber.voice import SIZES
@@ -50,10 +50,12 @@ def data(tmp_path_factory):
 
 def test_the_voices_of_the_test_do_not_train():
     assert not set(HELD_OUT) & set(TRAINING) and set(SPEAKERS) <= {*HELD_OUT, *TRAINING}
+    assert not set(TRIAL) & {*HELD_OUT, *TRAINING}
     for language in LANGUAGES:
         trained = {training_voice(language, number, 7).name.split("+")[1] for number in range(200)}
         tested = {held_out_voice(language, number, 7).name.split("+")[1] for number in range(10)}
-        assert trained <= set(TRAINING) and tested == set(HELD_OUT)
+        tried = {trial_voice(language, number, 7).name.split("+")[1] for number in range(10)}
+        assert trained <= set(TRAINING) and tested == set(HELD_OUT) and tried == set(TRIAL)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -77,7 +79,9 @@ def test_every_phrase_is_dealt_as_often_as_asked(tmp_path):
             assert sum(clause.kind == "say" and clause.text in told for clause in said) == 3
         tests = {clause.text for job in jobs if job.path.name == f"test-{language}.npz" for clause, _ in job.said}
         notes = [clause.text for clause in said if clause.kind == "whole"]
+        trials = {clause.text for job in jobs if job.path.name == f"trial-{language}.npz" for clause, _ in job.said}
         assert len(set(notes)) == 15 and len(tests) == 2 and not tests & set(notes)
+        assert len(trials) == 2 and not trials & (tests | set(notes))
         for job in jobs:
             assert len({voice for _, voice in job.said}) == 1 or job.path.name.startswith("t")
 
@@ -109,6 +113,24 @@ def test_a_batch_is_what_it_says(data, pieces):
         assert tags.endswith("itn|>") and all(piece == -1 for piece in row[size:])
         assert ("<|nospeech|>" in tags) == (text == "")
         assert "<|zh|>" not in tags or any(sign >= "\u4e00" for sign in text)
+
+
+def test_batches_are_the_same_whoever_puts_them_together(data, pieces):
+    given = Corpus(data, open_pieces(pieces), "cpu").sentences
+    alone, ahead = (list(drawn(given, 3, 4, range(2, 6), workers, pinned=False)) for workers in (0, 2))
+    assert len(alone) == 4 and not torch.equal(alone[0].rows, alone[1].rows)
+    for one, other in zip(alone, ahead, strict=True):
+        assert all(torch.equal(left, right) for left, right in zip(one, other, strict=True))
+
+
+def test_encoding_is_funasrs(pieces):
+    processor = open_pieces(pieces)
+    model = build(config(SIZES), processor).eval()
+    features, frames = torch.randn(2, 9, 560, generator=torch.Generator().manual_seed(1)), torch.tensor([9, 6])
+    styles = ("withitn", "woitn")
+    ours = encode(model, features, frames, torch.tensor([QUERIES[style] for style in styles]))
+    theirs, _ = model.encode(features, frames.clone(), torch.tensor([tags(processor, "en", style) for style in styles]))
+    assert torch.equal(ours, theirs)
 
 
 def test_the_same_seed_gives_the_same_model_and_a_killed_run_goes_on(data, pieces, tmp_path, monkeypatch):
