@@ -1,10 +1,11 @@
 """SenseVoice through onnxruntime against funasr's torch, by CPU time on one thread: features, network and decoding, without finding voices,
-which both sides share.
+which both sides share; and whether they say the same.
 
-Weights are random, since they do not change the speed. Shapes: the demo's, and SenseVoiceSmall's layers at a fifth of their number (14 of
-70, all alike) with the demo's pieces (its own are 25,055): whole, it takes minutes to make and to export. All sides hear the same
+Models: the demo's, and SenseVoiceSmall's layers at a fifth of their number (14 of 70, all alike) with the demo's pieces (its own are
+25,055) and random weights, which do not change the speed: whole, it takes minutes to make and to export. All sides hear the same
 stretches in turn, each in batches of like length as it serves (a quantised network takes one at a time); torch also one at a time, which
-is what a single voice costs.
+is what a single voice costs. Texts are compared on sentences of the demo's test, by voices that did not train it, heard as in service;
+that needs espeak-ng.
 """
 
 import tempfile
@@ -16,40 +17,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.demo_weights import write_demo
 from benchmarks.report import Row
 from models.sound import SAMPLE_RATE
+from models.transcriber.distance import error_rate
 from models.transcriber.export import export
 from models.transcriber.files import CMVN, TORCH, speech_files
 from models.transcriber.front_end import write_cmvn
 from models.transcriber.onnx_engine import OnnxRecogniser
-from models.transcriber.pipeline import BatchSpec, Recogniser, batches
+from models.transcriber.pipeline import BatchSpec, Recogniser, SenseVoiceTranscriber, batches
 from models.transcriber.torch_engine import FunasrRecogniser
+from models.transcriber.voices import SileroVoices
+from offline.speech.evaluate import spoken_test
+from offline.speech.render import LANGUAGES
 
+DEMO = "demo"
 SHAPES: dict[str, dict[str, Any] | None] = {
-    "demo": None,
+    DEMO: None,
     "SenseVoiceSmall, a fifth of its layers": {
         "output_size": 512, "attention_heads": 4, "linear_units": 2048, "num_blocks": 10, "tp_blocks": 4, "kernel_size": 11,
     },
 }  # fmt: skip
 STRETCHES, ROUNDS = 32, 2
+SENTENCES = 60
 THREADS = 1
 AT_LEAST = 1.7
+AS_TORCH = {"float32": 100.0, "int8": 98.0}
+MOST_WRONG = 3.0
 Way = tuple[str, int]
 """A side, and how many stretches it is given at a time at most."""
 
 
 def run() -> list[Row]:
-    """Seconds of sound heard per CPU second, by shape, precision and way."""
+    """Seconds of sound heard per CPU second, by shape, precision and way; texts of the demo, by precision."""
     rows = []
     for name, sizes in SHAPES.items():
         with tempfile.TemporaryDirectory(prefix="tagstream-bench-") as scratch:
-            directory = write_random(Path(scratch, "torch"), sizes)
+            directory = write_demo(Path(scratch, "torch")) if name == DEMO else write_random(Path(scratch, "torch"), sizes)
             torch = FunasrRecogniser(speech_files(directory, TORCH), threads=THREADS)
             ways: dict[Way, Recogniser] = {("torch", torch.batch): torch, ("torch", 1): torch}
             for precision, int8 in (("float32", False), ("int8", True)):
                 side = OnnxRecogniser(export(directory, Path(scratch, precision), int8=int8), THREADS)
                 ways[precision, side.batch] = side
             speeds = _speeds(ways, _sounds(STRETCHES))
+            if name == DEMO:
+                rows += _texts({way[0]: side for way, side in ways.items()})
         ours = {way[0]: speed for way, speed in speeds.items() if way[0] != "torch"}
         rows += [
             Row(
@@ -59,7 +71,7 @@ def run() -> list[Row]:
                 peer=speeds["torch", most],
                 peer_name=f"funasr AutoModel, float32, up to {most} at a time",
                 ratio_at_least=AT_LEAST,
-                note="random weights",
+                note="trained weights" if name == DEMO else "random weights",
             )
             for precision in ("float32", "int8")
             for most in (torch.batch, 1)
@@ -81,6 +93,28 @@ def write_random(directory: Path, sizes: dict[str, Any] | None) -> Path:
     write_cmvn(directory / CMVN, np.stack([np.full(560, -12.0), np.full(560, 0.25)]).astype(np.float32))
     torch.save(build(shape, open_pieces(directory / PIECES)).state_dict(), directory / TORCH)
     return directory
+
+
+def _texts(sides: dict[str, Recogniser]) -> list[Row]:
+    """How often each side says what torch says, and how well it hears."""
+    told = [said for language in LANGUAGES for said in spoken_test(language, range(SENTENCES))]
+    heard: dict[str, list[str]] = {}
+    for name, side in sides.items():
+        found = SenseVoiceTranscriber(side, SileroVoices()).transcribe([said.sound for said in told])
+        heard[name] = [" ".join(one.text for one in utterances) for utterances in found]
+    wrong = {name: 100 * error_rate(zip((said.text for said in told), texts, strict=True)) for name, texts in heard.items()}
+    rows = []
+    for name, least in AS_TORCH.items():
+        same = sum(ours == theirs for ours, theirs in zip(heard[name], heard["torch"], strict=True))
+        what, note = f"{DEMO}, {name}, {len(told)} sentences of its test", "trained weights"
+        rows += [
+            Row(what=f"{what} that read as torch's", unit="%", ours=100 * same / len(told), at_least=least, note=note),
+            Row(
+                what=f"{what}, characters wrong", unit="%", ours=wrong[name], at_most=MOST_WRONG,
+                peer=wrong["torch"], peer_name="funasr AutoModel, float32", note=note,
+            ),
+        ]  # fmt: skip
+    return rows
 
 
 def _sounds(count: int) -> list[NDArray[np.float32]]:

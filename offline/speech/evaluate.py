@@ -3,8 +3,11 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from msgspec import Struct, field
+from numpy.typing import NDArray
 
 from models.roles import Transcriber, Utterance
 from models.transcriber.distance import error_rate
@@ -17,6 +20,7 @@ from offline.speech.speakers import HELD_OUT, held_out_voice
 from schemas.settings import Settings
 
 AT_A_TIME = 20
+SEED = 7
 
 
 class Wrong(Struct, frozen=True):
@@ -25,6 +29,14 @@ class Wrong(Struct, frozen=True):
     voice: str
     said: str
     heard: str
+
+
+class Said(NamedTuple):
+    """A sentence of the test: who says it, its text as the model is to write it, 16,000 samples a second."""
+
+    voice: str
+    text: str
+    sound: NDArray[np.float32]
 
 
 class LanguageFigures(Struct, frozen=True):
@@ -76,12 +88,20 @@ def _language(hearing: Transcriber, language: Language, count: int, seed: int) -
 
 
 def _heard(hearing: Transcriber, language: Language, count: int, seed: int) -> Iterator[tuple[str, str, list[Utterance]]]:
-    texts = sentences(language, seed + 1, count)
+    for first in range(0, count, AT_A_TIME):
+        chosen = list(spoken_test(language, range(first, min(first + AT_A_TIME, count)), seed))
+        for said, utterances in zip(chosen, hearing.transcribe([one.sound for one in chosen]), strict=True):
+            yield said.voice, said.text, utterances
+
+
+def spoken_test(language: Language, numbers: range, seed: int = SEED) -> Iterator[Said]:
+    """Those sentences of the test, as they sound.
+
+    Raises:
+        MissingPrerequisite: when espeak-ng is not installed.
+    """
+    texts = sentences(language, seed + 1, numbers.stop)
     with tempfile.TemporaryDirectory() as scratch:
-        for first in range(0, count, AT_A_TIME):
-            chosen = list(enumerate(texts))[first : first + AT_A_TIME]
-            voices = [held_out_voice(language, number, seed) for number, _ in chosen]
-            clauses = [Clause(language, "say", text) for _, text in chosen]
-            sounds = [spoken_sound(clause, voice, Path(scratch, "spoken.wav")) for clause, voice in zip(clauses, voices, strict=True)]
-            for (_, text), voice, utterances in zip(chosen, voices, hearing.transcribe(sounds), strict=True):
-                yield voice.name, written(text, language), utterances
+        for number in numbers:
+            voice, clause = held_out_voice(language, number, seed), Clause(language, "say", texts[number])
+            yield Said(voice.name, written(clause.text, language), spoken_sound(clause, voice, Path(scratch, "spoken.wav")))

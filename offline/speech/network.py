@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import yaml
@@ -11,6 +11,9 @@ from models.transcriber.files import CONFIG, FrontEndSpec
 from models.transcriber.torch_engine import import_funasr
 from offline.simulate.catalogue import Language
 from offline.speech.said import frames, values, written
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PIECES = "bpe.model"
 TAGS = ("<|zh|>", "<|en|>", "<|nospeech|>", "<|NEUTRAL|>", "<|EMO_UNKNOWN|>", "<|Speech|>", "<|Event_UNK|>", "<|withitn|>", "<|woitn|>")
@@ -83,6 +86,22 @@ def build(shape: dict[str, Any], pieces: Any) -> Any:
     model.lid_int_dict = {}
     model.textnorm_int_dict = {pieces.piece_to_id(f"<|{name}|>"): row for name, row in QUERIES.items()}
     return model
+
+
+def encode(model: Any, features: "Tensor", frames: "Tensor", styles: "Tensor") -> "Tensor":
+    """The network's output, the four tags first. As funasr's ``encode``, which looks the queries up sentence by sentence.
+
+    Args:
+        model: from ``build``.
+        features: (sentences, frames, 560).
+        frames: lengths, on the same device.
+        styles: of ``QUERIES``, on the same device.
+    """
+    import torch
+
+    language, emotion, event = (torch.full_like(styles, row) for row in (0, 1, 2))
+    queries = model.embed(torch.stack([language, emotion, event, styles], dim=1))
+    return cast("Tensor", model.encoder(torch.cat([queries, features], dim=1), frames + 4)[0])
 
 
 def tags(pieces: Any, language: Language | None, style: str) -> list[int]:

@@ -7,7 +7,8 @@ takes 8,000 bytes before compression, its samples would take 32,000.
 import tempfile
 import wave
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from offline.simulate.draws import Draws, Stream
 from offline.simulate.truth import Voice
 from offline.simulate.voice import speak
 from offline.speech.said import Clause, frames, sentences, values
-from offline.speech.speakers import held_out_voice, training_voice
+from offline.speech.speakers import held_out_voice, training_voice, trial_voice
 from schemas.errors import BadSetting
 
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
@@ -37,13 +38,14 @@ Bytes = NDArray[np.uint8]
 
 class RenderSpec(Struct, frozen=True, kw_only=True):
     """How much is rendered: ``voices`` of each language; each phrase ``renders`` times, by different voices; ``tests`` sentences of each
-    language by voices that do not train; ``whole`` notes are spoken as a whole by each voice that trains. ``phrases`` 0:
-    all of them."""
+    language by voices that do not train, and ``trials`` others by yet other voices, to choose settings by; ``whole`` notes are spoken
+    as a whole by each voice that trains. ``phrases`` 0: all of them."""
 
     seed: int = 7
     voices: int = 24
     renders: int = 3
     tests: int = 100
+    trials: int = 100
     phrases: int = 0
     whole: int = 16
 
@@ -95,7 +97,17 @@ def plan(out: Path, spec: RenderSpec) -> list[Job]:
         tests = [Clause(language, "say", text) for text in sentences(language, spec.seed + 1, spec.tests)]
         told = [(clause, held_out_voice(language, number, spec.seed)) for number, clause in enumerate(tests)]
         jobs.append(Job(out / f"test-{language}.npz", told))
-    return sorted(jobs, key=lambda job: (not job.path.name.startswith("test"), job.path.stem[-3:], job.path.name))
+        trials = [Clause(language, "say", text) for text in _trials(language, spec, {clause.text for said in dealt for clause in said})]
+        tried = [(clause, trial_voice(language, number, spec.seed)) for number, clause in enumerate(trials)]
+        jobs.append(Job(out / f"trial-{language}.npz", tried))
+    return sorted(jobs, key=lambda job: (not job.path.name.startswith("t"), job.path.stem[-3:], job.path.name))
+
+
+def _trials(language: Language, spec: RenderSpec, trained: set[str]) -> list[str]:
+    """Sentences that neither train nor are in the test."""
+    known = trained | set(sentences(language, spec.seed + 1, spec.tests))
+    others = (text for text in sentences(language, spec.seed + 3, 2 * spec.trials) if text not in known)
+    return list(islice(others, spec.trials))
 
 
 def _deal(language: Language, spec: RenderSpec) -> list[list[Clause]]:
@@ -154,7 +166,8 @@ def files_of(data: Path, pattern: str) -> Iterator[Spoken]:
     paths = sorted(data.glob(pattern))
     if not paths:
         raise BadSetting(f"--data: {data} has no {pattern}; render it with `tagstream offline demo-models speech-data --out {data}`")
-    return (read_spoken(path) for path in paths)
+    with ThreadPoolExecutor() as pool:
+        return iter(list(pool.map(read_spoken, paths)))
 
 
 def spoken_sound(clause: Clause, voice: Voice, path: Path) -> Floats:

@@ -23,6 +23,5 @@ def test_its_figures_are_of_these_files_and_good_enough():
     figures = msgspec.json.decode((DEMO_DIR / "figures.json").read_bytes(), type=HeardFigures)
     assert figures.version == load_transcriber(Settings(transcriber_model="demo")).version and figures.voices == list(HELD_OUT)
     assert all(found.sentences >= 100 for found in figures.languages.values())
-    assert figures.languages["zh"].cer < 0.03
-    assert figures.languages["en"].cer < 0.05, "3 % was wanted; the README says what it is"
+    assert all(found.cer < 0.03 for found in figures.languages.values()) and set(figures.languages) == {"zh", "en"}
     assert sum(path.stat().st_size for path in DEMO_DIR.iterdir()) < 6_000_000

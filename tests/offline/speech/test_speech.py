@@ -14,16 +14,16 @@ from offline.simulate.catalogue import load_catalogue
 from offline.simulate.notes import SPEAKERS
 from offline.simulate.voice import REMEDY, espeak
 from offline.speech import training
-from offline.speech.batches import Corpus, heard
-from offline.speech.network import PIECES, corpus, open_pieces, train_pieces
+from offline.speech.batches import Corpus, drawn, heard
+from offline.speech.network import PIECES, QUERIES, build, config, corpus, encode, open_pieces, tags, train_pieces
 from offline.speech.render import LANGUAGES, RenderSpec, as_banks, as_bytes, files_of, plan, render, sizes
 from offline.speech.said import frames, sentences, values, written
-from offline.speech.speakers import HELD_OUT, TRAINING, held_out_voice, training_voice
+from offline.speech.speakers import HELD_OUT, TRAINING, TRIAL, held_out_voice, training_voice, trial_voice
 from offline.speech.training import FIGURES, RESUME, TrainSpec, train
 from schemas.errors import BadSetting
 from tests.models.transcriber.voice import SIZES
 
-SPEC = RenderSpec(voices=2, renders=1, tests=3, phrases=4, whole=2)
+SPEC = RenderSpec(voices=2, renders=1, tests=3, trials=2, phrases=4, whole=2)
 TINY = TrainSpec(steps=6, batch=3, sizes=SIZES)
 
 
@@ -50,10 +50,12 @@ def data(tmp_path_factory):
 
 def test_the_voices_of_the_test_do_not_train():
     assert not set(HELD_OUT) & set(TRAINING) and set(SPEAKERS) <= {*HELD_OUT, *TRAINING}
+    assert not set(TRIAL) & {*HELD_OUT, *TRAINING}
     for language in LANGUAGES:
         trained = {training_voice(language, number, 7).name.split("+")[1] for number in range(200)}
         tested = {held_out_voice(language, number, 7).name.split("+")[1] for number in range(10)}
-        assert trained <= set(TRAINING) and tested == set(HELD_OUT)
+        tried = {trial_voice(language, number, 7).name.split("+")[1] for number in range(10)}
+        assert trained <= set(TRAINING) and tested == set(HELD_OUT) and tried == set(TRIAL)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -66,9 +68,10 @@ def test_every_sentence_of_a_note_is_made_of_known_clauses(language):
 
 
 def test_every_phrase_is_dealt_as_often_as_asked(tmp_path):
-    spec = RenderSpec(voices=5, renders=3, tests=2, phrases=7, whole=3)
+    spec = RenderSpec(voices=5, renders=3, tests=2, trials=2, phrases=7, whole=3)
     jobs = plan(tmp_path, spec)
-    assert [job.path.name for job in jobs][:4] == ["test-en.npz", "test-zh.npz", "en-000.npz", "zh-000.npz"]
+    names = ["test-en.npz", "trial-en.npz", "test-zh.npz", "trial-zh.npz", "en-000.npz", "zh-000.npz"]
+    assert [job.path.name for job in jobs][:6] == names
     for language in LANGUAGES:
         said = [clause for job in jobs if job.path.name.startswith(f"{language}-") for clause, _ in job.said]
         for value in values(language)[:7]:
@@ -76,9 +79,11 @@ def test_every_phrase_is_dealt_as_often_as_asked(tmp_path):
             assert sum(clause.kind == "say" and clause.text in told for clause in said) == 3
         tests = {clause.text for job in jobs if job.path.name == f"test-{language}.npz" for clause, _ in job.said}
         notes = [clause.text for clause in said if clause.kind == "whole"]
+        trials = {clause.text for job in jobs if job.path.name == f"trial-{language}.npz" for clause, _ in job.said}
         assert len(set(notes)) == 15 and len(tests) == 2 and not tests & set(notes)
+        assert len(trials) == 2 and not trials & (tests | set(notes))
         for job in jobs:
-            assert len({voice for _, voice in job.said}) == 1 or job.path.name.startswith("test")
+            assert len({voice for _, voice in job.said}) == 1 or job.path.name.startswith("t")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -99,7 +104,7 @@ def test_banks_keep_their_value_to_an_eighth():
 def test_a_batch_is_what_it_says(data, pieces):
     processor = open_pieces(pieces)
     trained = Corpus(data, processor, "cpu")
-    batch = trained.batch(np.random.default_rng(2), 6)
+    batch = trained.sentences.batch(np.random.default_rng(2), 6)
     noise = torch.Generator().manual_seed(1)
     features = trained.features(batch, noise)
     assert features.shape == (6, int(batch.frames.max()), 560) and torch.isfinite(features).all()
@@ -108,6 +113,24 @@ def test_a_batch_is_what_it_says(data, pieces):
         assert tags.endswith("itn|>") and all(piece == -1 for piece in row[size:])
         assert ("<|nospeech|>" in tags) == (text == "")
         assert "<|zh|>" not in tags or any(sign >= "\u4e00" for sign in text)
+
+
+def test_batches_are_the_same_whoever_puts_them_together(data, pieces):
+    given = Corpus(data, open_pieces(pieces), "cpu").sentences
+    alone, ahead = (list(drawn(given, 3, 4, range(2, 6), workers, pinned=False)) for workers in (0, 2))
+    assert len(alone) == 4 and not torch.equal(alone[0].rows, alone[1].rows)
+    for one, other in zip(alone, ahead, strict=True):
+        assert all(torch.equal(left, right) for left, right in zip(one, other, strict=True))
+
+
+def test_encoding_is_funasrs(pieces):
+    processor = open_pieces(pieces)
+    model = build(config(SIZES), processor).eval()
+    features, frames = torch.randn(2, 9, 560, generator=torch.Generator().manual_seed(1)), torch.tensor([9, 6])
+    styles = ("withitn", "woitn")
+    ours = encode(model, features, frames, torch.tensor([QUERIES[style] for style in styles]))
+    theirs, _ = model.encode(features, frames.clone(), torch.tensor([tags(processor, "en", style) for style in styles]))
+    assert torch.equal(ours, theirs)
 
 
 def test_the_same_seed_gives_the_same_model_and_a_killed_run_goes_on(data, pieces, tmp_path, monkeypatch):
@@ -172,12 +195,12 @@ def test_error_rates():
 
 @pytest.mark.skipif(espeak() is None, reason=REMEDY)
 def test_what_was_rendered_is_kept_and_of_one_spec(tmp_path):
-    spec, told = RenderSpec(voices=1, renders=1, tests=1, phrases=1, whole=1), []
+    spec, told = RenderSpec(voices=1, renders=1, tests=1, trials=1, phrases=1, whole=1), []
     render(tmp_path, spec, 1, told.append)
-    assert len(told) == 4 and sizes(list(files_of(tmp_path, "zh-*.npz")))[0] == 1 + 2 * 6 + 1
+    assert len(told) == 6 and sizes(list(files_of(tmp_path, "zh-*.npz")))[0] == 1 + 2 * 6 + 1
     (tmp_path / "zh-000.npz").unlink()
     render(tmp_path, spec, 1, told.append)
-    assert told[4:] == ["1 of 1: zh-000.npz"]
+    assert told[6:] == ["1 of 1: zh-000.npz"]
     with pytest.raises(BadSetting, match="other options"):
         render(tmp_path, RenderSpec(voices=2), 1, told.append)
 
