@@ -14,7 +14,7 @@ The learned channels are in ``recall/learned_channels.py``.
 
 import math
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
@@ -24,9 +24,11 @@ from models.roles import TagEncoder
 from recall.merge import RANK_OFFSET, Blend
 from recall.reader import KnownNotes, Reader
 from recall.stores import ALL, Glance, Hit, Look, Looked, NoteIndex, Window
+from schemas.writes import TAG_SPACE
 
 if TYPE_CHECKING:
     from recall.learned_channels import ReaderVectors
+    from recall.stores import Vector
 
 TAGS_ENCODED = 64
 TAGS_LOOKED_UP = 128
@@ -59,6 +61,7 @@ class Found(NamedTuple):
 
 NOTHING = Found([], False)
 Steps: TypeAlias = Generator[Look, Looked, Found]
+Search: TypeAlias = Callable[[], Found]
 
 
 class Channel(Protocol):
@@ -78,24 +81,50 @@ class Channel(Protocol):
         ...
 
 
+class Nearest(Channel, Protocol):
+    """A candidate source that searches the note index."""
+
+    def ask(self, context: Context) -> Search:
+        """``candidates`` as far as it computes here; what it returns waits for the index, and raises as ``candidates`` does."""
+        ...
+
+
+def search_by(vector: "Vector | None", context: Context, space: str = TAG_SPACE) -> Search:
+    """The search for what lies nearest to a reader's vector, shape (dimension of the space,); for nothing where there is none."""
+    if vector is None:
+        return nothing
+    asked = vector
+
+    def search() -> Found:
+        hits = context.index.search(asked[None, :], context.limit, context.window, space)[0]
+        return Found(hits, len(hits) >= context.limit)
+
+    return search
+
+
+def nothing() -> Found:
+    """The search of a channel that has nothing to go by."""
+    return NOTHING
+
+
 class TagEmbedding(Struct, frozen=True):
     """Nearest notes to the score-weighted mean of the vectors of the reader's highest scored tags (paper section 3.3, recall by tags)."""
 
     name: str = "tag_embedding"
     blend: Blend = Blend(resolution=0.005)
 
-    def candidates(self, context: Context) -> Found:
-        """See ``Channel``."""
+    def ask(self, context: Context) -> Search:
+        """See ``Nearest``."""
         liked = context.reader.top(TAGS_ENCODED)
         if not liked:
-            return NOTHING
+            return nothing
         from models.pooling import user_vector
 
-        vector = user_vector(context.encoder.encode(list(liked)), list(liked.values()))
-        if vector is None:
-            return NOTHING
-        hits = context.index.search(vector[None, :], context.limit, context.window)[0]
-        return Found(hits, len(hits) >= context.limit)
+        return search_by(user_vector(context.encoder.encode(list(liked)), list(liked.values())), context)
+
+    def candidates(self, context: Context) -> Found:
+        """See ``Channel``."""
+        return self.ask(context)()
 
 
 class WordForWord(Channel, Protocol):

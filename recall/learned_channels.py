@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from models.profile import history_at
 from models.roles import ActedNote, Space
-from recall.channels import CHANNELS, DEFAULT_CHANNELS, NOTHING, Channel, Context, Found
+from recall.channels import CHANNELS, DEFAULT_CHANNELS, Channel, Context, Found, Search, search_by
 from recall.merge import Blend
 from recall.reader import KnownNotes, Reader
 from schemas.errors import BadSetting
@@ -73,13 +73,13 @@ class Learned(Struct, frozen=True):
     name: str
     blend: Blend = Blend(resolution=1e-6)
 
+    def ask(self, context: Context) -> Search:
+        """See ``Nearest``."""
+        return search_by(context.vectors.of(self.name) if context.vectors is not None else None, context, self.name)
+
     def candidates(self, context: Context) -> Found:
         """See ``Channel``."""
-        vector = context.vectors.of(self.name) if context.vectors is not None else None
-        if vector is None:
-            return NOTHING
-        hits = context.index.search(vector[None, :], context.limit, context.window, self.name)[0]
-        return Found(hits, len(hits) >= context.limit)
+        return self.ask(context)()
 
 
 def default_channels(spaces: Collection[str], weights: Mapping[str, float]) -> tuple[str, ...]:

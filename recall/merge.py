@@ -6,7 +6,7 @@ is much better than another); recency has no such scale and enters by reciprocal
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from operator import add
+from operator import add, attrgetter
 
 from msgspec import Struct, field
 
@@ -74,41 +74,41 @@ def merge(candidates: Sequence[Candidate], blends: Mapping[str, Blend]) -> list[
     A score that is not finite counts as if the channel had not proposed the note. Scores are rounded to nine decimals; equal ones are
     ordered by publication, newest first, then by ``note_id``: the order of ``candidates`` and of ``blends`` changes nothing.
     """
-    totals = [0.0] * len(candidates)
-    parts: list[list[ChannelScore]] = [[] for _ in candidates]
-    orders = _best_first(candidates, blends)
+    placed = sorted(candidates, key=lambda one: (-one.published_at, one.note_id))  # so that from here on of equals the first one leads
+    totals = [0.0] * len(placed)
+    parts: list[list[ChannelScore]] = [[] for _ in placed]
+    orders = _best_first(placed, blends)
     for name in sorted(blends):
         blend, order = blends[name], orders[name]
-        for rank, (*_, place, score) in enumerate(order, start=1):
+        for rank, (_, place, score) in enumerate(order, start=1):
             parts[place].append(ChannelScore(name, rank, score))
         if blend.by_rank:
-            for rank, (*_, place, _) in enumerate(order, start=1):
+            for rank, (_, place, _) in enumerate(order, start=1):
                 totals[place] += blend.weight * (1.0 / (RANK_OFFSET + rank))
         elif order:
-            present, absent = _z_scores([one[-1] for one in order], len(candidates), blend)
-            amounts = [blend.weight * absent] * len(candidates)
-            for (*_, place, _), amount in zip(order, present, strict=True):
+            present, absent = _z_scores([one[-1] for one in order], len(placed), blend)
+            amounts = [blend.weight * absent] * len(placed)
+            for (_, place, _), amount in zip(order, present, strict=True):
                 amounts[place] = blend.weight * amount
             totals = list(map(add, totals, amounts))
     ranked = [
         Ranked(candidate.note_id, candidate.published_at, round(total, DECIMALS), own)
-        for candidate, total, own in zip(candidates, totals, parts, strict=True)
+        for candidate, total, own in zip(placed, totals, parts, strict=True)
     ]
-    return sorted(ranked, key=lambda one: (-one.score, -one.published_at, one.note_id))
+    return sorted(ranked, key=attrgetter("score"), reverse=True)
 
 
-Scored = tuple[float, int, str, int, float]
-"""What a channel's candidates are ordered by, as in ``merge``; then the place among the candidates and the channel's score."""
+Scored = tuple[float, int, float]
+"""A channel's score negated and rounded, the place of the candidate, the score: what a channel's candidates are ordered by."""
 
 
-def _best_first(candidates: Sequence[Candidate], channels: Iterable[str]) -> dict[str, list[Scored]]:
+def _best_first(placed: Sequence[Candidate], channels: Iterable[str]) -> dict[str, list[Scored]]:
     """By channel the candidates of which it gave a finite score."""
     orders: dict[str, list[Scored]] = {channel: [] for channel in channels}
-    for place, candidate in enumerate(candidates):
-        note_id, newest = candidate.note_id, -candidate.published_at
+    for place, candidate in enumerate(placed):
         for channel, score in candidate.scores.items():
             if channel in orders and math.isfinite(score):
-                orders[channel].append((-round(score, DECIMALS), newest, note_id, place, score))
+                orders[channel].append((-round(score, DECIMALS), place, score))
     for order in orders.values():
         order.sort()
     return orders
