@@ -34,16 +34,16 @@ class Plan(Struct, frozen=True, kw_only=True):
     what other ones gave is in ``offline/LOG.md``."""
 
     families: tuple[Family, ...] = ("qwen", "internvl")
-    seed: int = 41
-    sft: int = 1000
-    pool: int = 300
-    held_out: int = 160
+    seed: int = 43
+    sft: int = 3000
+    pool: int = 1000
+    held_out: int = 300
     noise: float = 0.2
     epochs: float = 3
     sft_rate: float = 1e-3
-    dpo_rate: float = 5e-5
+    dpo_rate: float = 3e-5
     beta: float = 0.1
-    sft_weight: float = 0.2
+    sft_weight: float = 1
     device: str = "auto"
 
 
