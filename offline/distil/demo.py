@@ -26,6 +26,7 @@ TITLES: dict[Family, str] = {"qwen": "Qwen3-VL", "internvl": "InternVL3.5"}
 CATEGORIES = ("shoes", "dressing", "toys", "beauty", "digit")
 STAGES = ("base", "sft", "dpo")
 UNGUARDED = "unguarded"
+STDERR = 2  # where the steps' own tables go: stdout is for the one at the end
 POOL_AT, EVAL_AT = 100_000, 200_000  # numbers of the first notes; the base models have seen other communities
 
 
@@ -83,7 +84,7 @@ def run(plan: Plan, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
             say(f"done before: {line}")
             continue
         say(f"$ {line}")
-        if subprocess.run([sys.executable, "-m", "tagstream", "offline", *step.words], check=False).returncode:
+        if subprocess.run([sys.executable, "-m", "tagstream", "offline", *step.words], check=False, stdout=STDERR).returncode:
             raise StepFailed(f"failed: {line}")
     table = table_of(plan, out)
     (out / "table.json").write_text(json.dumps(table, indent=1) + "\n")

@@ -40,7 +40,8 @@ def test_what_is_done_is_not_done_again_and_a_failure_is_named(tmp_path: Path, m
     class Done:
         returncode = 0
 
-    def command(words: list[str], check: bool) -> Done:
+    def command(words: list[str], check: bool, stdout: int) -> Done:
+        assert stdout == 2, "stdout is for the table at the end"
         ran.append(words[4:])
         if words[4] == "sft":
             Done.returncode = 1
