@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from models.text import has_han
 from offline.distil.predictions import read_predictions
+from offline.json_lines import read_records
 from offline.judge.arithmetic import POINTS, Verdict
 from offline.judge.dual import Dual, judge_dual, pool
 from offline.judge.lines import judged
@@ -128,18 +129,8 @@ def read_pairs(directory: Path) -> Iterator[Pair]:
         MissingPrerequisite: when there are none.
         BadSetting: naming the line that is no pair.
     """
-    path = directory / PAIRS
-    if not path.is_file():
-        raise MissingPrerequisite(
-            f"{path} is missing; make pairs with `tagstream offline dpo-pairs --model SFT --pool POOL --out {directory}`"
-        )
-    decode = msgspec.json.Decoder(Pair).decode
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield decode(line)
-            except msgspec.DecodeError as error:
-                raise BadSetting(f"{path}: line {number}: {error}") from None
+    remedy = f"make pairs with `tagstream offline dpo-pairs --model SFT --pool POOL --out {directory}`"
+    return read_records(directory / PAIRS, Pair, remedy)
 
 
 def make_pairs(
