@@ -94,15 +94,15 @@ def topic_uuid(admin: Any, topic: str, timeout_s: float = ASK_S) -> str:
             time.sleep(0.05)
 
 
-def ask_patiently(question: Callable[[], Any]) -> Any:
-    """A broker's answer, asked for again for a minute while it is away.
+def ask_patiently(question: Callable[[], Any], for_s: float = ASK_FOR_S) -> Any:
+    """A broker's answer, asked for again for a minute, or ``for_s`` seconds, while it is away.
 
     Raises:
         Transient: no answer after that; the process ends and its supervisor starts it anew.
     """
     from confluent_kafka import KafkaException
 
-    until = time.monotonic() + ASK_FOR_S
+    until = time.monotonic() + for_s
     while True:
         try:
             return question()
@@ -111,6 +111,20 @@ def ask_patiently(question: Callable[[], Any]) -> Any:
                 raise Transient("kafka", str(error)) from error
             log.info("kafka does not answer, asking again: %s", error)
             time.sleep(0.5)
+
+
+def watermarks(consumer: Any, topic: str, number: int, for_s: float = ASK_FOR_S) -> tuple[int, int]:
+    """Offsets of a partition's first record and of the next one to be produced. Asked for again while it has no leader: that of a new
+    topic is known before the broker takes questions about it, and it moves when brokers come and go.
+
+    Raises:
+        Transient: no answer in ``for_s`` seconds.
+    """
+    from confluent_kafka import TopicPartition
+
+    partition = TopicPartition(topic, number)
+    low, end = ask_patiently(lambda: consumer.get_watermark_offsets(partition, timeout=ASK_S), for_s)
+    return low, end
 
 
 def within(step: Callable[[], object], timeout_s: float) -> bool:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from schemas.errors import BadSetting, MissingPrerequisite, Transient
 from schemas.settings import Settings
-from streams.client import ASK_S, admin_client, ask_patiently, client_config, topic_uuid
+from streams.client import ASK_S, admin_client, ask_patiently, client_config, topic_uuid, watermarks
 from streams.positions import start_at
 from streams.scan import CONFIG
 
@@ -125,9 +125,7 @@ class _Asked(NamedTuple):
 
     def part(self, number: int, committed: tuple[int, str] | None) -> Part:
         """One partition; ``committed``: next offset and metadata of the group."""
-        from confluent_kafka import TopicPartition
-
-        low, end = self.consumer.get_watermark_offsets(TopicPartition(self.topic, number), timeout=ASK_S)
+        low, end = watermarks(self.consumer, self.topic, number)
         wanted = self._offset(number, self.since, 0, end)
         stop = None if self.until is None else min(self._offset(number, self.until, end, end), end)
         first = min(max(wanted, low), end)
@@ -144,7 +142,8 @@ class _Asked(NamedTuple):
             return otherwise
         if isinstance(bound, Mapping):
             return bound.get(number, otherwise)
-        (found,) = self.consumer.offsets_for_times([TopicPartition(self.topic, number, max(0, bound))], timeout=ASK_S)
+        asked = [TopicPartition(self.topic, number, max(0, bound))]
+        (found,) = ask_patiently(lambda: self.consumer.offsets_for_times(asked, timeout=ASK_S))
         return int(found.offset) if found.offset >= 0 else end
 
 

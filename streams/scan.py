@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
@@ -10,7 +11,7 @@ from msgspec import Struct
 from schemas.errors import MissingPrerequisite, Transient
 from schemas.records import Message
 from schemas.settings import Settings
-from streams.client import ASK_S, admin_client, client_config, topic_uuid
+from streams.client import ASK_S, admin_client, ask_patiently, client_config, topic_uuid, watermarks
 from streams.roles import Span
 
 __all__ = ["Found", "Span", "SpanReader", "find", "span_reader"]
@@ -58,7 +59,7 @@ def find(
     matching = matches or (lambda message: message.key() == wanted)
     consumer = Consumer(client_config(settings) | CONFIG)
     try:
-        ends, complete = _assign_tail(consumer, topic, newest)
+        ends, complete = _assign_tail(consumer, topic, newest, deadline_s)
         return _read(consumer, ends, complete, matching, time.monotonic() + deadline_s)
     except KafkaException as error:
         raise Transient("kafka", error.args[0].str()) from None
@@ -66,7 +67,7 @@ def find(
         consumer.close()
 
 
-def _assign_tail(consumer: Any, topic: str, newest: int) -> tuple[dict[int, int], bool]:
+def _assign_tail(consumer: Any, topic: str, newest: int, for_s: float) -> tuple[dict[int, int], bool]:
     """Assigns the tail of every partition. Returns the end offsets of those that hold something, and whether the tails are everything."""
     from confluent_kafka import TopicPartition
 
@@ -78,7 +79,7 @@ def _assign_tail(consumer: Any, topic: str, newest: int) -> tuple[dict[int, int]
     chosen: list[Any] = []
     complete = True
     for partition in known.partitions:
-        low, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ASK_S)
+        low, end = watermarks(consumer, topic, partition, for_s)
         if end > low:
             start = max(low, end - each)
             complete = complete and start == low
@@ -129,9 +130,10 @@ class SpanReader:
 
         spans = []
         for partition in sorted(self._consumer.list_topics(self.topic, timeout=ASK_S).topics[self.topic].partitions):
-            low, end = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=ASK_S)
+            low, end = watermarks(self._consumer, self.topic, partition)
             if since_ms is not None:
-                (found,) = self._consumer.offsets_for_times([TopicPartition(self.topic, partition, max(0, since_ms))], timeout=ASK_S)
+                asked = [TopicPartition(self.topic, partition, max(0, since_ms))]
+                (found,) = ask_patiently(partial(self._consumer.offsets_for_times, asked, timeout=ASK_S))
                 low = max(low, found.offset if found.offset >= 0 else end)
             spans.append(Span(partition, low, end))
         return spans

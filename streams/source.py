@@ -13,7 +13,7 @@ from typing import Any
 from schemas.records import Message
 from schemas.settings import Settings
 from schemas.topics import source_id
-from streams.client import ASK_S, admin_client, ask_patiently, ask_topic, client_config, topic_uuid, within
+from streams.client import ASK_S, admin_client, ask_patiently, ask_topic, client_config, topic_uuid, watermarks, within
 from streams.positions import Start, start_at
 from streams.roles import Listener
 
@@ -242,7 +242,7 @@ class KafkaSource:
         assert self._listener is not None
         chosen = self._partitions(numbers)
         for tp in chosen:
-            low, end = ask_patiently(lambda: self._consumer.get_watermark_offsets(tp, timeout=ASK_S))  # noqa: B023 - called before the next turn
+            low, end = watermarks(self._consumer, self._topic, tp.partition)
             offset, metadata = committed.get(tp.partition, (self._firsts.get(tp.partition), ""))
             start = start_at(low, end, offset, metadata, self._uuid)
             self._say(tp.partition, start)

@@ -1,12 +1,13 @@
-"""Client properties: security goes in and never out, repeated errors are logged once."""
+"""Client properties: security goes in and never out, repeated errors are logged once, questions are repeated."""
 
 import logging
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
-from schemas.errors import BadSetting
+from schemas.errors import BadSetting, Transient
 from schemas.settings import Settings
-from streams.client import client_config, quiet_errors
+from streams.client import client_config, quiet_errors, watermarks
 
 
 def test_security_properties_reach_the_client():
@@ -35,3 +36,23 @@ def test_a_broker_that_stays_away_is_logged_every_30_s(caplog):
             now[0] = float(second)
             on_error(Error())
     assert len(caplog.records) == 4
+
+
+class Leaderless:
+    """A consumer whose partition has no leader for the first few questions."""
+
+    def __init__(self, times):
+        self.left = times
+
+    def get_watermark_offsets(self, partition, timeout):
+        if self.left:
+            self.left -= 1
+            raise KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION))
+        return 3, 3 + partition.partition
+
+
+def test_a_partition_that_has_no_leader_yet_is_asked_again(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    assert watermarks(Leaderless(2), "notes", 4) == (3, 7)
+    with pytest.raises(Transient, match=r"kafka is not available: .*NOT_LEADER_FOR_PARTITION"):
+        watermarks(Leaderless(1), "notes", 4, for_s=-1)
