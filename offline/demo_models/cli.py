@@ -8,6 +8,7 @@ COMMANDS = {
     "speech": "offline.speech.command:speech",
     "speech-data": "offline.speech.command:speech_data",
     "vlm-data": "offline.demo_models.vlm_command:vlm_data_command",
+    "vlm-evaluate": "offline.demo_models.vlm_command:vlm_evaluate_command",
     "vlm": "offline.demo_models.vlm_command:vlm_command",
 }
 

@@ -1,6 +1,9 @@
-"""``tagstream offline demo-models vlm-data`` and ``vlm``."""
+"""``tagstream offline demo-models vlm-data``, ``vlm`` and ``vlm-evaluate``."""
 
 import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 if TYPE_CHECKING:
     from offline.demo_models.vlm_data import Family
+    from offline.demo_models.vlm_held_out import Choice
 
 
 @click.command("vlm-data")
@@ -33,14 +37,15 @@ def vlm_data_command(
     """
     from offline.demo_models.vlm_build import BASE, Size
     from offline.demo_models.vlm_data import Plan, prepare
+    from offline.demo_models.vlm_held_out import HELD_OUT
 
     numbers = [_number(seed) for seed in seeds.split(",")]
-    held_out = [(numbers[0], 200_000, 200), (99, 0, 150)]
-    plan = Plan(seeds=numbers, notes=notes, drawn=min(drawn, notes), held_out=held_out, family=family, schooled=not base)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("notes drawn", total=plan.drawn * len(numbers) + 350)
-        facts = prepare(out, plan, pictures or out / "drawn", lambda done: progress.update(task, completed=done), BASE if base else Size())
+    (_, first, judged), other = HELD_OUT
+    plan = Plan(
+        seeds=numbers, notes=notes, drawn=min(drawn, notes), held_out=[(numbers[0], first, judged), other], family=family, schooled=not base
+    )
+    with _drawing(plan.drawn * len(numbers) + judged + other[2]) as advance:
+        facts = prepare(out, plan, pictures or out / "drawn", advance, BASE if base else Size())
     click.echo(json.dumps(facts) if as_json else f"{facts['rows']:,} rows, {facts['pictures']:,} pictures in {out}", err=not as_json)
 
 
@@ -85,6 +90,52 @@ def vlm_command(
     found = figures["held_out"]
     summary = f"F1 {found['f1']} on {found['notes']} held-out notes; {out}/model"
     click.echo(json.dumps(figures) if as_json else summary, err=not as_json)
+
+
+@click.command("vlm-evaluate")
+@click.argument("model", default="demo")
+@click.option("--notes", "choices", multiple=True, metavar="SEED:FIRST:COUNT", help="Notes of a community. By default those held out.")
+@click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Where drawn pictures are kept; by default nowhere.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def vlm_evaluate_command(*, model: str, choices: tuple[str, ...], pictures: Path | None, device: str, as_json: bool) -> None:
+    """Judges how exactly MODEL, `demo` or a directory, tags notes of the simulated community that it has not learned from.
+
+    By default the 350 notes that the committed model's figures are of: 200 of a community it knows, 150 of one it never saw.
+
+    Example: tagstream offline demo-models vlm-evaluate demo --notes 123:0:100 --json
+    """
+    from models.vlm_model import open_vlm
+    from offline.demo_models.vlm_held_out import HELD_OUT, draw_held_out
+    from offline.demo_models.vlm_judge import judge
+
+    chosen = [_choice(one) for one in choices] or list(HELD_OUT)
+    opened = open_vlm(model, device, "float32")
+    with tempfile.TemporaryDirectory() as kept_nowhere, _drawing(sum(notes for _, _, notes in chosen)) as advance:
+        drawn = draw_held_out(chosen, pictures or Path(kept_nowhere), advance)
+    figures = {"model": model, "version": opened.card and opened.card.version, **judge(opened, drawn.notes, drawn.pixels)}
+    if as_json:
+        click.echo(json.dumps(figures))
+        return
+    click.echo(f"exact F1 {figures['f1']} on {figures['notes']} notes (precision {figures['precision']}, recall {figures['recall']})")
+    click.echo(f"the same notes as words alone: {figures['f1_words_alone']}")
+    click.echo("found, by where a tag is told: " + ", ".join(f"{name} {share}" for name, share in figures["recall_by_source"].items()))
+
+
+@contextmanager
+def _drawing(notes: int) -> Iterator[Callable[[int], None]]:
+    """Progress of notes whose pictures are drawn."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("notes drawn", total=notes)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def _choice(text: str) -> "Choice":
+    match text.split(":"):
+        case [seed, first, notes] if all(part.isdecimal() for part in (seed, first, notes)) and int(notes):
+            return int(seed), int(first), int(notes)
+    raise click.UsageError(f"--notes: {text!r} is not SEED:FIRST:COUNT; write 123:0:100")
 
 
 def _number(text: str) -> int:

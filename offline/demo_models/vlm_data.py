@@ -21,12 +21,13 @@ from models.roles import NoteMedia, SeenImage, Spoken, Utterance
 from offline.demo_models.base_answers import base_answer
 from offline.demo_models.intern_build import CONTEXT, NAMED, make_intern_processor
 from offline.demo_models.vlm_build import Size, make_processor, train_tokenizer
+from offline.demo_models.vlm_held_out import HELD_OUT, Choice, Pictures, held_out_notes
 from offline.demo_models.vlm_pictures import SIDE, Seen, draw_pictures, open_small, pictures_of
 from offline.simulate.notes import Community, SimulatedNote
 from offline.simulate.told import plain_speech, told
 from offline.simulate.truth import Truth
-from offline.tag_data.samples import Told, answer_text
-from schemas.events import EvidenceSource, NoteEvent
+from offline.tag_data.samples import answer_text
+from schemas.events import EvidenceSource
 
 MAX_TAGS = 12
 STYLE = "compact"
@@ -46,42 +47,9 @@ class Plan(Struct, frozen=True):
     seeds: list[int] = msgspec.field(default_factory=lambda: [7, 21, 22, 23])
     notes: int = 12_000
     drawn: int = 1_200
-    held_out: list[tuple[int, int, int]] = msgspec.field(default_factory=lambda: [(7, 200_000, 200), (99, 0, 150)])
+    held_out: list[Choice] = msgspec.field(default_factory=lambda: list(HELD_OUT))
     family: Family = "qwen"
     schooled: bool = True
-
-
-class HeldOut(Struct, frozen=True):
-    """A note to be judged on. ``pictures``: index in ``pictures.npz``, source and position; ``tags``: what its media and words tell."""
-
-    seed: int
-    note: NoteEvent
-    spoken: str
-    pictures: list[tuple[int, EvidenceSource, int]]
-    tags: list[Told]
-    blind_tags: list[Told]
-
-
-class Pictures:
-    """Pictures by name, numbered as they come; kept as WebP."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self.numbers: dict[tuple[int, str], int] = {}
-        self.data: list[bytes] = []
-
-    def number(self, seed: int, name: str) -> int:
-        """Of a picture that has been drawn."""
-        key = (seed, name)
-        if key not in self.numbers:
-            self.numbers[key] = len(self.data)
-            self.data.append((self._root / str(seed) / f"{name}.webp").read_bytes())
-        return self.numbers[key]
-
-    def save(self, path: Path) -> None:
-        """All pictures in one file."""
-        ends = np.cumsum([len(one) for one in self.data])
-        np.savez(path, data=np.frombuffer(b"".join(self.data), np.uint8), ends=ends)
 
 
 class _Draft(NamedTuple):
@@ -118,7 +86,7 @@ def prepare(
     prompts = Prompts(handbook, STYLE, MAX_TAGS, processor.tokenizer.all_special_tokens)
     rows = _rows(drafts, prompts, processor, plan.schooled)
     _save_rows(directory / "rows.npz", rows)
-    held_out = [_held_out(seed, made, pictures) for seed, made in _held_out_notes(plan)]
+    held_out = held_out_notes(plan.held_out, pictures)
     (directory / "held_out.json").write_bytes(msgspec.json.encode(held_out))
     pictures.save(directory / "pictures.npz")
     facts = {
@@ -216,19 +184,6 @@ def _save_rows(path: Path, rows: Sequence[_Row]) -> None:
         pictures=np.asarray([number for row in rows for number in row[2]], np.uint16),
         picture_ends=np.cumsum([len(row[2]) for row in rows]),
     )
-
-
-def _held_out_notes(plan: Plan) -> Iterator[tuple[int, SimulatedNote]]:
-    for seed, first, notes in plan.held_out:
-        for number in range(first, first + notes):
-            yield seed, Community(seed).note(number)
-
-
-def _held_out(seed: int, made: SimulatedNote, pictures: Pictures) -> HeldOut:
-    seen = [(pictures.number(seed, one.name), one.source, one.position) for one in pictures_of(made.truth)]
-    event, truth = made
-    whole = told(truth, event, truth.spoken, [source for _, source, _ in seen])
-    return HeldOut(seed, event, truth.spoken, seen, whole, told(truth, event, "", []))
 
 
 def open_pictures(path: Path) -> list["np.typing.NDArray[np.uint8]"]:

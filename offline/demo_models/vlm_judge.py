@@ -12,7 +12,8 @@ from models.handbook import load_handbook
 from models.roles import NoteMedia, NoteTags, SeenImage
 from models.vlm_model import VlmModel
 from models.vlm_tagger import Bounds, VlmTagger
-from offline.demo_models.vlm_data import MAX_TAGS, HeldOut, media_of
+from offline.demo_models.vlm_data import MAX_TAGS, media_of
+from offline.demo_models.vlm_held_out import HeldOut
 from offline.simulate.told import plain_speech
 from offline.tag_data.samples import Told
 

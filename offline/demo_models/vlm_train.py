@@ -19,8 +19,9 @@ from models.vlm_card import CARD_FILE, VlmCard
 from models.vlm_model import VlmModel
 from offline.demo_models.intern_build import make_intern
 from offline.demo_models.vlm_build import MERGE, PATCH, Size, make_model
-from offline.demo_models.vlm_data import HeldOut, open_pictures
+from offline.demo_models.vlm_data import open_pictures
 from offline.demo_models.vlm_forward import loss_of
+from offline.demo_models.vlm_held_out import HeldOut
 from offline.demo_models.vlm_judge import judge
 from offline.demo_models.vlm_rows import Batch, batches, patches, read_rows, tiles
 from schemas.errors import BadSetting, MissingPrerequisite

@@ -1,6 +1,7 @@
 """The demo model's data and training at a tiny size: truth as told, loss that falls, a saved model that answers the same."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,18 @@ def test_what_is_told_is_what_the_given_sources_tell() -> None:
 def test_speech_without_signs() -> None:
     assert plain_speech("Hi, it's 2 well-worn Shoes!") == "hi it's 2 well-worn shoes"
     assert plain_speech("大家好，我来说。") == "大家好 我来说"
+
+
+def test_the_committed_model_is_judged_on_notes_of_a_community_it_never_saw(tmp_path: Path) -> None:
+    called = partial(CliRunner().invoke, demo_models)
+    result = called(["vlm-evaluate", "--notes", "99:0:6", "--notes", "7:200000:4", "--pictures", str(tmp_path), "--json"])
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert (figures["model"], figures["notes"]) == ("demo", 10) and figures["f1"] >= 0.8
+    assert {"f1_community_7", "f1_community_99", "f1_words_alone"} <= figures.keys()
+    assert len(list((tmp_path / "99").glob("*.webp"))) > 0
+    refused = called(["vlm-evaluate", "--notes", "99:0:none"])
+    assert refused.exit_code == 2 and "write 123:0:100" in refused.output
 
 
 def test_prepared_data(data: Path) -> None:
