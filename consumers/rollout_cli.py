@@ -1,6 +1,7 @@
 """``tagstream bundle``: what builds and lists bundles is in ``recall/bundle_cli.py``, what compares and switches them is here."""
 
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -9,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from consumers.compare import Comparison
-from recall.cli import DATA, JSON, console, print_json
+from recall.cli import DATA, JSON, Age, console, print_json
 from schemas.commands import LateGroup
+from schemas.errors import MissingPrerequisite
+from schemas.keys import Keys
 from schemas.settings import load
 
 COMMANDS = {
@@ -21,6 +24,7 @@ COMMANDS = {
     "activate": "consumers.rollout_cli:activate",
     "rollback": "consumers.rollout_cli:rollback",
     "history": "consumers.rollout_cli:history",
+    "trim": "consumers.rollout_cli:trim",
     "drop": "consumers.rollout_cli:drop",
 }
 
@@ -129,6 +133,37 @@ def history(as_json: bool, data: str | None) -> None:
         when = datetime.fromtimestamp(one.at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(when, one.kind, one.bundle, one.before or "-", Text(one.forced), Text("; ".join(one.refused)))
     console().print(table if found else "No bundle was live yet: `tagstream consume` makes one.")
+
+
+@click.command()
+@click.argument("bundle_version", metavar="[BUNDLE]", required=False)
+@click.option("--older-than", "age", type=Age(), required=True, metavar="AGE", help="Age of a note by now: 90d, 12w.")
+@JSON
+@DATA
+def trim(bundle_version: str | None, age: int, as_json: bool, data: str | None) -> None:
+    """Take old notes off the lists by tag and by category, the live bundle's by default: they grow with every note otherwise. Notes and
+    vectors stay, so a profile still learns from an action on an old note, and a search by vectors of --fresh-within all still finds it.
+
+    Writers and readers may run; one call reads every key of Redis once, so run it daily or weekly, by cron.
+
+    Example: tagstream bundle trim --older-than 90d
+    """
+    from recall.notes import RedisNotes
+    from recall.pointer import active_bundle
+    from recall.redis_client import redis_client
+
+    if age == Age.ALL:
+        raise click.BadParameter("'all' would empty the lists; give an age such as 90d", param_hint="--older-than")
+    settings = load(data=data)
+    client = redis_client(settings)
+    chosen = bundle_version or active_bundle(client, settings)
+    if chosen is None:
+        raise MissingPrerequisite("no bundle is live yet; `tagstream consume` makes one, or name a bundle")
+    dropped = RedisNotes(client, Keys(settings.namespace, chosen)).trim(int(time.time() * 1000) - age)
+    if as_json:
+        print_json({"bundle": chosen, "entries": dropped})
+    else:
+        click.echo(f"{dropped:,} entries went from the lists of {chosen}")
 
 
 @click.command()
