@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from models.build import TAGGERS
 from models.phrases import PRODUCT_SPAN
@@ -42,19 +43,20 @@ class TaggedLine(msgspec.Struct, frozen=True):
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @click.option("--tagger", "name", type=click.Choice(TAGGERS), help="Which tagger; default: that of the settings.")
-@click.option("--bundle", help="Refuse to run when tagger and encoder here do not make this bundle.")
+@click.option("--bundle", help="The bundle to tag with: a directory, or a version in the data directory or in force already.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout, one per note event.")
 def tag(file: str, name: str | None, bundle: str | None, as_json: bool) -> None:
     """Tags the note events of a file of JSON lines; '-' reads standard input. Needs no server but the endpoint of that tagger.
 
-    Images, videos and voices are opened where the tagger makes use of them and the media settings allow it. One answer per event, in order;
-    a deleted note gets no tags. Lines that are no valid events are named on stderr and left out.
+    A bundle brings its tagger, handbook and transcriber; without one, the settings say. Images, videos and voices are opened where the
+    tagger makes use of them and the media settings allow it. One answer per event, in order; a deleted note gets no tags. Lines that are no
+    valid events are named on stderr and left out.
 
-    Example: tagstream tag notes.jsonl --json
+    Example: tagstream tag notes.jsonl --bundle .tagstream/bundles/b0123456789 --json
     """
     from consumers.media.opener import opener_for
 
-    settings = load(tagger=name)
+    settings = _of_bundle(load(tagger=name), bundle)
     made = _open(settings, bundle)
     rejected: list[Rejected] = []
     with ExitStack() as stack:
@@ -72,13 +74,24 @@ def tag(file: str, name: str | None, bundle: str | None, as_json: bool) -> None:
         sys.exit(1)
 
 
+def _of_bundle(settings: Settings, wanted: str | None) -> Settings:
+    """The settings with the directory of the bundle that is wanted, where it is one or is found by its version."""
+    from recall.live_bundle import find_bundle
+
+    if wanted is None:
+        return settings
+    directory = Path(wanted) if Path(wanted).is_dir() else find_bundle(settings, wanted)
+    return settings if directory is None else replace(settings, bundle=str(directory))
+
+
 def _open(settings: Settings, wanted: str | None) -> "Learned":
     from models.bundle import load_learned
+    from recall.live_bundle import BUNDLES
 
     made = load_learned(settings)
-    if wanted not in (None, made.version):
+    if wanted is not None and not Path(wanted).is_dir() and wanted != made.version:
         here = f"TAGSTREAM_BUNDLE holds bundle {made.version}" if settings.bundle else f"the settings here make bundle {made.version}"
-        raise BundleMismatch(f"{here}, not {wanted}; leave --bundle out or set TAGSTREAM_BUNDLE to that one's directory")
+        raise BundleMismatch(f"{here}, not {wanted}, which {Path(settings.data, BUNDLES)} does not hold; give --bundle its directory")
     return made
 
 

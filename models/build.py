@@ -125,8 +125,8 @@ def version_with(version: str, correction: str) -> str:
     return f"{version}+{correction}" if correction else version
 
 
-def card_of(tagger: Tagger, max_tags: int, correction: str = "") -> TaggerCard:
-    """What identifies a tagger in a bundle."""
+def card_of(tagger: Tagger, max_tags: int, correction: str = "", place: str = "") -> TaggerCard:
+    """What identifies a tagger in a bundle, and where its weights are."""
     from models.endpoint_tagger import EndpointTagger
     from models.prompts import Prompts
 
@@ -134,7 +134,7 @@ def card_of(tagger: Tagger, max_tags: int, correction: str = "") -> TaggerCard:
     if prompts is None:
         return TaggerCard(tagger.name, max_tags, correction=correction)
     model = tagger.chat.spec.model if isinstance(tagger, EndpointTagger) else getattr(tagger, "weights", "")
-    return TaggerCard(tagger.name, max_tags, model, prompts.style.name, prompts.version, prompts.handbook.version, correction)
+    return TaggerCard(tagger.name, max_tags, model, prompts.style.name, prompts.version, prompts.handbook.version, correction, place)
 
 
 def endpoint_spec(settings: Settings) -> "EndpointSpec":

@@ -192,7 +192,7 @@ class Bundle:
 
         Args:
             encoder: this bundle's.
-            settings: where a model is that the bundle only refers to.
+            settings: where a model is that the bundle only refers to; where they do not say, it is looked for where it was built from.
 
         Raises:
             BundleMismatch: the settings choose another tagger, or its model, prompt or handbook is not what the bundle was built with.
@@ -209,7 +209,12 @@ class Bundle:
                 f"bundle {self.directory}: {TAGGER}: the bundle has {card.name}, TAGSTREAM_TAGGER says {settings.tagger}; unset it, or "
                 "build a bundle with that tagger"
             )
-        chosen = replace(settings, tagger_max_tags=card.max_tags, endpoint_model=settings.endpoint_model or card.model)
+        chosen = replace(
+            settings,
+            tagger_max_tags=card.max_tags,
+            endpoint_model=settings.endpoint_model or card.model,
+            vlm_model=settings.vlm_model or card.place,
+        )
         if card.style:
             chosen = replace(chosen, endpoint_prompt=card.style)
         tagger = build_tagger(chosen, encoder, card.name, load_handbook(self.directory / HANDBOOK))

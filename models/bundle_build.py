@@ -102,7 +102,7 @@ def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[
     encoder = load_tag_encoder(plain, handbook.glossary())
     tagger = build_tagger(plain, encoder, handbook=handbook)
     correction = correction_of(plain)
-    card = card_of(tagger, settings.tagger_max_tags, correction)
+    card = card_of(tagger, settings.tagger_max_tags, correction, _place(settings.vlm_model) if tagger.name == "vlm" else "")
     files: dict[str, dict[str, Path | bytes]] = {
         HANDBOOK: {f"{HANDBOOK}/{path.name}": path for path in sorted((directory or HANDBOOK_DIR).glob("*.yaml"))},
         TAGGER: {TAGGER_FILE: msgspec.json.encode(card)},
@@ -118,6 +118,11 @@ def _core(settings: Settings, directory: Path | None, tell: Tell) -> tuple[dict[
     for name, part in parts.items():
         tell(f"{name}: {part.version}, {_size(part):.1f} MB")
     return parts, {path: source for of in files.values() for path, source in of.items()}
+
+
+def _place(model: str) -> str:
+    """The setting ``vlm_model`` as it holds in any working directory."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def _transcriber(settings: Settings) -> tuple[Part, dict[str, Path | bytes]]:

@@ -74,7 +74,8 @@ class SpaceCard(Struct, frozen=True):
 class TaggerCard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """``tagger.json``: which tagger, and what its version depends on. Of one with a language model, whose weights a bundle does not hold:
     ``model`` its id or the hash of its weights, ``style`` the name of its prompts, ``prompt`` and ``handbook`` the versions of both.
-    ``correction``: prompt version and model that put transcripts right, empty where none does."""
+    ``correction``: prompt version and model that put transcripts right, empty where none does. ``place``: where the weights of ``vlm``
+    were found, as the setting ``vlm_model`` has it; not part of the version, since the same weights may lie elsewhere."""
 
     name: str
     max_tags: Annotated[int, Meta(ge=1)]
@@ -83,6 +84,7 @@ class TaggerCard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     prompt: str = ""
     handbook: str = ""
     correction: str = ""
+    place: str = ""
 
 
 class MergeWeights(Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,10 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from recall.cli import DATA, JSON, console, print_json
+from recall.live_bundle import BUNDLES
 from schemas.errors import BadSetting, BundleMismatch, Transient
 from schemas.settings import Settings, load
-
-BUNDLES = "bundles"
 
 
 class Listed(Struct, frozen=True):

@@ -1,16 +1,20 @@
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 import consumers.tag_file as tag_file
 from models.bundle import Learned
+from models.bundle_build import build_bundle
 from models.handbook import load_handbook
 from models.handbook_tagger import HandbookTagger
 from models.roles import Utterance
 from schemas.events import Evidence, NoteEvent, Product
+from schemas.settings import Settings
 from tests.consumers.media_server import wav
 from tests.models.hashing_encoder import HashingEncoder
+from tests.models.test_encoder_export import write_encoder
 
 NOTE = {"type": "note.published", "note_id": "n-1", "author_id": "a", "occurred_at": 1, "published_at": 1, "category": "shoes"}
 LIVE = NOTE | {"title": "Crimson running shoes", "body": "A cushioned midsole."}
@@ -28,6 +32,15 @@ def tagger(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(*lines: object, options: tuple[str, ...] = ("--json",)) -> Result:
     text = "".join(line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     return CliRunner().invoke(tag_file.tag, ["-", *options], input=text.encode())
+
+
+def test_a_bundle_is_found_by_its_directory_or_by_its_version_in_the_data_directory(tmp_path: Path) -> None:
+    write_encoder(tmp_path / "tiny")
+    settings = Settings(data=str(tmp_path), tag_encoder=str(tmp_path / "tiny"))
+    made = build_bundle(settings, [], None, None, lambda _: None)
+    for wanted in (str(made), made.name):
+        assert Path(tag_file._of_bundle(settings, wanted).bundle).resolve() == made.resolve()
+    assert tag_file._of_bundle(settings, "b0000000000") == tag_file._of_bundle(settings, None) == settings
 
 
 def test_one_line_per_event_in_order() -> None:

@@ -84,12 +84,11 @@ def sources(tags: Sequence[Tag], texts: Sequence[str]) -> dict[str, str]:
 
 def test_tag_with_a_bundle_sees_and_hears_the_notes_of_a_file(seeing: Settings, media: Media, tmp_path: Path) -> None:
     bundle = build_bundle(seeing, [], None, tmp_path / "bundle", lambda _: None)
-    version = json.loads((bundle / "manifest.json").read_text())["version"]
     chosen = [note for note in media.notes if note.note_id in ("sim-0200002", "sim-0200068", "sim-0200113")]
     file = tmp_path / "notes.jsonl"
     file.write_bytes(b"\n".join(msgspec.json.encode(note) for note in chosen))
-    bundled = replace(seeing, tagger="", transcriber_model="", bundle=str(bundle))
-    lines = [json.loads(line) for line in ask(bundled, "tag", str(file), "--bundle", version, "--json").splitlines()]
+    plain = replace(seeing, tagger="", vlm_model="", transcriber_model="")
+    lines = [json.loads(line) for line in ask(plain, "tag", str(file), "--bundle", str(bundle), "--json").splitlines()]
     assert [(line["note_id"], line["degraded"]) for line in lines] == [(note.note_id, []) for note in chosen]
     tags = {line["note_id"]: msgspec.convert(line["tags"], list[Tag]) for line in lines}
     precision, recall = judged(media, tags)
@@ -98,7 +97,7 @@ def test_tag_with_a_bundle_sees_and_hears_the_notes_of_a_file(seeing: Settings, 
     assert sources(tags["sim-0200113"], ["薰衣草紫色系", "手工蜡烛"]) == {"薰衣草紫色系": "image", "手工蜡烛": "video"}
     (heard,) = [tag for tag in tags[SPOKEN[0]] if tag.text == SPOKEN[1]]
     assert heard.dimension == SPOKEN[2] and [one.source for one in heard.evidence] == ["audio"]
-    refused = ask(bundled, "tag", str(file), "--bundle", "another", code=1)
+    refused = ask(plain, "tag", str(file), "--bundle", "another", code=1)
     assert refused == ""
 
 

@@ -65,6 +65,7 @@ def test_a_bundle_refers_to_the_weights_that_its_tagger_must_have(weights: Path,
     with pytest.raises(BundleMismatch, match="tagger: version: loaded"):
         load_learned(replace(chosen, guard_evidence=False)).tagger  # noqa: B018
     load_learned(replace(chosen, vlm_model="", tag_notes_batch=1))  # a job that does not tag asks for no weights
+    assert load_learned(replace(chosen, vlm_model="")).tagger.version == loaded.tagger.version, "the bundle knows where they are"
 
 
 @pytest.mark.parametrize("name", ["handbook", "vlm", "weights", "endpoint"])
