@@ -2,10 +2,12 @@
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,19 +22,22 @@ if TYPE_CHECKING:
     from consumers.metrics_job import MetricsJob
 
 METRICS = "metrics"
+FEEDER = {"index-notes": "tag-notes"}
+"""Who produces what a job reads, by job."""
 PROGRESS_S = 5.0
 
 
 @click.command()
 @click.argument("jobs", nargs=-1, required=True, type=click.Choice([*JOBS, METRICS, "all"]), metavar="JOB...")
 @click.option("--until-idle", type=click.FloatRange(min=0), metavar="S", help="End when all is read and nothing came for S seconds.")
+@click.option("--fed", is_flag=True, hidden=True, help="Begin to be idle when stdin ends.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout: counts by job.")
 @click.option("--verbose", "-v", is_flag=True, help="Log what the job does, not only warnings.")
-def consume(jobs: tuple[str, ...], until_idle: float | None, as_json: bool, verbose: bool) -> None:
+def consume(jobs: tuple[str, ...], until_idle: float | None, fed: bool, as_json: bool, verbose: bool) -> None:
     """Run consumers until SIGTERM or, with --until-idle, until all is read.
 
     JOB is tag-notes, index-notes, update-profiles or all of these, or metrics; of several each runs in its own process. Start a job more
-    than once, on any machine, to spread its partitions.
+    than once, on any machine, to spread its partitions. With --until-idle index-notes waits for a tag-notes that was started beside it.
 
     Example: tagstream consume all --until-idle 5
     """
@@ -40,7 +45,7 @@ def consume(jobs: tuple[str, ...], until_idle: float | None, as_json: bool, verb
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     chosen = list(JOBS) if "all" in jobs else list(dict.fromkeys(jobs))
-    counts = {chosen[0]: _run(chosen[0], until_idle)} if len(chosen) == 1 else _run_each(chosen, until_idle, verbose)
+    counts = {chosen[0]: _run(chosen[0], until_idle, fed)} if len(chosen) == 1 else _run_each(chosen, until_idle, verbose)
     if as_json:
         click.echo(json.dumps(counts))
     else:
@@ -50,15 +55,29 @@ def consume(jobs: tuple[str, ...], until_idle: float | None, as_json: bool, verb
         sys.exit(1)
 
 
-def _run(job: str, until_idle: float | None) -> dict[str, int]:
+def _run(job: str, until_idle: float | None, fed: bool) -> dict[str, int]:
     with stop_on_signals(Stop()) as stop, _open(job) as engine:
         click.echo(f"{job}: running", err=True)
         over = threading.Event()
         threading.Thread(target=_report, args=(job, engine, over), daemon=True).start()
         try:
+            if isinstance(engine, Engine) and fed:
+                return engine.run(stop, until_idle, _while_stdin_is_open()).to_dict()
             return engine.run(stop, until_idle).to_dict()
         finally:
             over.set()
+
+
+def _while_stdin_is_open() -> Callable[[], bool]:
+    """Whether the process that started this one holds the other end of its stdin open; that ends with it, however it ends."""
+
+    def read() -> None:
+        while os.read(0, 1024):  # not by sys.stdin, whose lock a process that ends meanwhile would wait for
+            pass
+
+    reading = threading.Thread(target=read, daemon=True)
+    reading.start()
+    return reading.is_alive
 
 
 def _open(job: str) -> AbstractContextManager["Engine[Any] | MetricsJob"]:
@@ -84,7 +103,7 @@ def _report(job: str, engine: "Engine[Any] | MetricsJob", over: threading.Event)
 def _run_each(jobs: list[str], until_idle: float | None, verbose: bool) -> dict[str, dict[str, int]]:
     """Runs the jobs side by side. When one ends with an error the others are stopped: a supervisor starts all of them anew."""
     options = ["--json", *(["--until-idle", str(until_idle)] if until_idle is not None else []), *(["-v"] if verbose else [])]
-    running = {job: _start(job, options) for job in jobs}
+    running = {job: _start(job, options, fed=FEEDER.get(job) in jobs) for job in jobs}
 
     def stop(*_: Any) -> None:
         for process in running.values():
@@ -100,6 +119,7 @@ def _run_each(jobs: list[str], until_idle: float | None, verbose: bool) -> dict[
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(0.1)
                     del waiting[job]
+                    _end_feeding(job, running)
                     if process.returncode == 0:
                         counts |= json.loads(_out(process).read())
                     else:
@@ -110,8 +130,16 @@ def _run_each(jobs: list[str], until_idle: float | None, verbose: bool) -> dict[
             signal.signal(number, handler)
 
 
-def _start(job: str, options: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "tagstream", "consume", job, *options], stdout=subprocess.PIPE, text=True)
+def _start(job: str, options: list[str], *, fed: bool) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tagstream", "consume", job, *options, *(["--fed"] if fed else [])]
+    return subprocess.Popen(command, stdin=subprocess.PIPE if fed else None, stdout=subprocess.PIPE, text=True)
+
+
+def _end_feeding(ended: str, running: dict[str, subprocess.Popen[str]]) -> None:
+    """Lets those that the ended job fed know."""
+    for job, process in running.items():
+        if FEEDER.get(job) == ended and process.stdin is not None:
+            process.stdin.close()
 
 
 def _out(process: subprocess.Popen[str]) -> IO[str]:

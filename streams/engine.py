@@ -15,7 +15,7 @@ for a dependency that is down, the partitions are paused and polling goes on, so
 import gc
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -73,8 +73,13 @@ class Engine(Generic[E]):
         """What was done so far."""
         return self._finisher.counts
 
-    def run(self, stop: Stop, until_idle_s: float | None = None) -> Counts:
+    def run(self, stop: Stop, until_idle_s: float | None = None, fed: Callable[[], bool] = lambda: False) -> Counts:
         """Consumes until ``stop`` is requested or, with ``until_idle_s``, until all is read and nothing came for so long.
+
+        Args:
+            stop: ends it.
+            until_idle_s: seconds.
+            fed: whether somebody is still at work on what this job is to read; the seconds begin after that.
 
         Raises:
             DeadLettersExhausted: dead letters cannot be produced, or too many came in a row.
@@ -86,6 +91,8 @@ class Engine(Generic[E]):
                 self._fill(stop)
                 if len(self._filling) and not stop.requested:
                     self._finish(self._filling.take(), stop)
+                elif fed():
+                    self._active_at = time.monotonic()
                 elif until_idle_s is not None and self._idle_for() >= until_idle_s:
                     break
                 self._commit_when_due()

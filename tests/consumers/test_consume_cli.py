@@ -1,5 +1,6 @@
 """`tagstream consume`: jobs side by side, counts as JSON, and what happens when one cannot run."""
 
+import json
 import signal
 import time
 
@@ -15,6 +16,24 @@ def test_each_job_reports_its_counts(settings):
     found = tagstream_json(settings, "consume", "all", "--until-idle", "1")
     nothing = {"handled": 0, "dead_lettered": 0, "skipped_as_applied": 0, "stale": 0}
     assert found == {"tag-notes": nothing, "index-notes": nothing, "update-profiles": nothing}
+
+
+def test_index_notes_waits_for_what_tag_notes_is_still_at_work_on(settings, tmp_path):
+    """tag-notes sits on a small batch for longer than idleness takes."""
+    tagstream(settings, "topics", "create")
+    note = {
+        "type": "note.published",
+        "note_id": "n",
+        "author_id": "a",
+        "occurred_at": 1,
+        "published_at": 1,
+        "title": "Crimson running shoes",
+    }
+    (tmp_path / "n.jsonl").write_text(json.dumps(note) + "\n")
+    tagstream(settings, "publish", "notes", str(tmp_path / "n.jsonl"))
+    slow = msgspec.structs.replace(settings, tag_notes_batch_age_s=4.0)
+    found = tagstream_json(slow, "consume", "all", "--until-idle", "0.2")
+    assert (found["tag-notes"]["handled"], found["index-notes"]["handled"]) == (1, 1)
 
 
 def test_a_job_that_cannot_run_ends_the_others_and_is_named(settings):

@@ -465,6 +465,22 @@ def test_records_polled_but_not_begun_go_to_the_next_owner():
     assert sum(house.committed.values()) == 30
 
 
+def test_a_job_that_is_fed_does_not_end_while_nothing_comes():
+    house = House(10, put_all)
+    asked = []
+
+    def fed():
+        """At work for four times as long as idleness takes, then sends what it made and ends."""
+        asked.append(time.monotonic())
+        if asked[-1] - asked[0] < 4 * IDLE_S:
+            return True
+        if sum(house.committed.values()) == 10:
+            house.send(*range(10, 25))
+        return False
+
+    assert house.engine().run(Stop(), IDLE_S, fed).handled == 25
+
+
 def test_two_members_share_the_work_and_hand_partitions_over_without_loss():
     def handle(batch):
         until = time.monotonic() + 10
