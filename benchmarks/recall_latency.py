@@ -1,7 +1,7 @@
 """A recall among 100,000 notes with the 24 h filter: against a raw pymilvus search, exactness while notes arrive, and calls made together.
 
-Everything is on the real servers, once Milvus has indexed it: records and tag index in Redis, vectors in Milvus, readers with 30 actions
-each. Ours is the whole ``recall()``: profile from Redis, tag vectors and tags' lists (cached, as after a reader's first call), the
+Everything is on the real servers, once Milvus has indexed and compacted it and the machine is idle: records and tag index in Redis, vectors
+in Milvus, readers with 30 actions each. Ours is the whole ``recall()``: profile from Redis, tag vectors and tags' lists (cached, as after a reader's first call), the
 channels, filters, merge. The peer is one bare pymilvus search of the very vector, filter and limit that the embedding channel uses; calls
 alternate. Beside the clock, which other processes disturb, it counts what a call costs: CPU time of this process and of the Redis server,
 and round trips to Redis. Exactness is the overlap with brute force over all vectors acknowledged before the search, while another thread
@@ -9,6 +9,7 @@ writes.
 """
 
 import gc
+import os
 import threading
 import time
 import uuid
@@ -58,12 +59,13 @@ K = 20
 INDEXED_S = 300
 QUIET_LOOKS = 10
 """Looks in turn, a second apart, at which no row waits for its index."""
+IDLE_S = 900
 Vectors = NDArray[np.float32]
 
 
 class Size(Struct, frozen=True):
     """How much. ``arriving``: notes a second during the search for exactness; ``threads``: readers at a time; ``rounds``: timed
-    calls of each reader."""
+    calls of each reader; ``idle_load``: what the load of the last minute must fall below before, None for whatever it is."""
 
     notes: int = 100_000
     tags: int = 5_000
@@ -73,6 +75,7 @@ class Size(Struct, frozen=True):
     searches: int = 200
     threads: int = 16
     rounds: int = 5
+    idle_load: float | None = 0.5
 
 
 class Made(Struct, frozen=True):
@@ -94,6 +97,8 @@ def run(size: Size = Size()) -> list[Row]:  # noqa: B008
     try:
         made = _fill(settings, size)
         _indexed(settings)
+        if size.idle_load is not None:
+            _idle(size.idle_load)
         settle()  # as ``tagstream serve`` does; and what was made to fill the stores is no part of a server
         return [*_latency(made), *_together(made), *_exactness(made)]
     finally:
@@ -140,6 +145,16 @@ def _indexed(settings: Settings) -> None:
         seen = 0 if pending else seen + 1
         if time.monotonic() > until:
             raise TimeoutError(f"{pending} rows still wait for their index after {INDEXED_S} s")
+        time.sleep(1)
+
+
+def _idle(load: float) -> None:
+    """Waits until nothing runs beside. Milvus compacts what was written after its index is built: half a minute of both cores, a minute
+    later, in which some searches take ten times as long, and a longer call is hit more often."""
+    until = time.monotonic() + IDLE_S
+    while os.getloadavg()[0] > load:
+        if time.monotonic() > until:
+            raise TimeoutError(f"the load of this machine stays above {load} for {IDLE_S} s; end what runs beside and measure again")
         time.sleep(1)
 
 

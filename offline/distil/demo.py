@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from offline.distil.gains import gains
 from schemas.errors import TagStreamError
 
 Family = Literal["qwen", "internvl"]
@@ -38,7 +39,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     seed: int = 43
     sft: int = 3000
     pool: int = 1000
-    held_out: int = 300
+    held_out: int = 600
     noise: float = 0.2
     epochs: float = 3
     sft_rate: float = 1e-3
@@ -93,7 +94,7 @@ def run(plan: Plan, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
 
 def table_of(plan: Plan, out: Path) -> dict[str, Any]:
     """By family: each model's attribute and pairwise scores, what the guards change, what each modality is worth, and whether each stage
-    is better than the one before."""
+    is better than the one before; ``gains``: by how much, with paired intervals."""
     families = {}
     for family in plan.families:
         attributes = json.loads((out / family / "judged" / "attributes.json").read_text())["models"]
@@ -108,7 +109,9 @@ def table_of(plan: Plan, out: Path) -> dict[str, Any]:
             for name in (*STAGES, UNGUARDED)
         }
         rises = {figure: all(rows[one][figure] < rows[two][figure] for one, two in pairwise(STAGES)) for figure in ("total", "pairwise")}
-        families[family] = {"models": rows, "rises": rises, "ablation": ablation}
+        steps_up = (*pairwise(STAGES), (UNGUARDED, STAGES[-1]))
+        found = {f"{after} over {before}": msgspec.to_builtins(gains(out / family / "judged", before, after)) for before, after in steps_up}
+        families[family] = {"models": rows, "rises": rises, "gains": found, "ablation": ablation}
     return {"plan": msgspec.to_builtins(plan), "families": families}
 
 

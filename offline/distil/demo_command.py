@@ -72,5 +72,12 @@ def _show(plan: Plan, table: dict[str, Any], out: Path) -> None:
             split = [f"{row['categories'][one]:+.3f}" if one in row["categories"] else "" for one in CATEGORIES]
             shown.add_row("dpo without guards" if name == UNGUARDED else name, *scores, f"{row['pairwise']:+.3f}", *split)
         console.print(shown)
+        for name, gained in of["gains"].items():
+            told = [
+                f"{figure} {one['mean']:+.3f} [{one['ci95'][0]:+.3f}, {one['ci95'][1]:+.3f}]"
+                for figure, one in gained.items()
+                if one["ci95"]
+            ]
+            console.print(f"{name}: {', '.join(told)}", markup=False)
         console.print(f"most critical: {of['ablation']['most_critical']}\n")
     console.print(f"notes beside their media: {out}/report.html")

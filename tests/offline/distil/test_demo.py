@@ -70,6 +70,15 @@ def test_the_table_says_whether_each_stage_is_better(tmp_path: Path) -> None:
             path = tmp_path / "qwen" / f"{place}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"models": content}))
+        judged = tmp_path / "qwen" / "judged"
+        with (judged / "scores.jsonl").open("w") as scores, (judged / "verdicts.jsonl").open("w") as verdicts:
+            for name, score in total.items():
+                for note in ("n1", "n2"):
+                    line = {"key": f"{name} {note}", "judge": "j", "model": name, "note_id": note, "category": "shoes"}
+                    whole = {"truth": int(score > 0.5), "coverage": int(score > 1.8), "importance": 0}
+                    scores.write(json.dumps({**line, "scores": whole}) + "\n")
+                    lengths = {"tags": 1, "characters": 1, "reference_tags": 1, "reference_characters": 1}
+                    verdicts.write(json.dumps({**line, "first": "A<B" if score > 0.5 else "A<<B", "second": "A<B", **lengths}) + "\n")
         (tmp_path / "qwen" / "ablation").mkdir(exist_ok=True)
         (tmp_path / "qwen" / "ablation" / "ablation.json").write_text(json.dumps({"most_critical": "without text"}))
 
@@ -79,6 +88,11 @@ def test_the_table_says_whether_each_stage_is_better(tmp_path: Path) -> None:
     found = demo.table_of(plan, tmp_path)["families"]["qwen"]
     assert found["rises"] == {"total": True, "pairwise": False}
     assert found["models"]["sft"]["categories"] == {"shoes": -0.5}
+    assert found["gains"]["sft over base"] == {
+        "total": {"mean": 1.0, "ci95": (1.0, 1.0), "notes": 2},
+        "pairwise": {"mean": 0.5, "ci95": (0.5, 0.5), "notes": 2},
+    }
+    assert found["gains"]["dpo over sft"]["pairwise"]["mean"] == found["gains"]["dpo over unguarded"]["total"]["mean"] == 0.0
 
 
 def test_another_plan_needs_another_directory(tmp_path: Path) -> None:
