@@ -1,11 +1,11 @@
 """A recall among 100,000 notes with the 24 h filter: against a raw pymilvus search, exactness while notes arrive, and calls made together.
 
-Everything is on the real servers, once Milvus has indexed and compacted it and the machine is idle: records and tag index in Redis, vectors
-in Milvus, readers with 30 actions each. Ours is the whole ``recall()``: profile from Redis, tag vectors and tags' lists (cached, as after a reader's first call), the
-channels, filters, merge. The peer is one bare pymilvus search of the very vector, filter and limit that the embedding channel uses; calls
-alternate. Beside the clock, which other processes disturb, it counts what a call costs: CPU time of this process and of the Redis server,
-and round trips to Redis. Exactness is the overlap with brute force over all vectors acknowledged before the search, while another thread
-writes.
+Everything is on the real servers, once Milvus has indexed and compacted it and the machine is idle: records and tag index in Redis,
+vectors in Milvus, readers with 30 actions each. Ours is the whole ``recall()``: profile from Redis, tag vectors and tags' lists (cached,
+as after a reader's first call), the channels, filters, merge. The peer is one bare pymilvus search of the very vector, filter and limit
+that the embedding channel uses; calls alternate. Beside the clock, which other processes disturb, it counts what a call costs: CPU time
+of this process and of the Redis server, and round trips to Redis. Exactness is the overlap with brute force over all vectors acknowledged
+before the search, while another thread writes.
 """
 
 import gc
