@@ -65,18 +65,16 @@ def open_base(name: str, training: Training) -> VlmModel:
         BadSetting: when it cannot be loaded or tuned so.
     """
     if training.tuning == "qlora":
-        return _quantised(name, training)
+        return _quantised(name)
     dtype = "float32" if training.tuning == "full" or training.on_cpu else "bfloat16"
     return open_vlm(name, "cpu", dtype)
 
 
-def _quantised(name: str, training: Training) -> VlmModel:
+def _quantised(name: str) -> VlmModel:
     try:
         import_module("bitsandbytes")
     except ImportError:
-        raise BadSetting("--tuning qlora needs the package bitsandbytes: pip install bitsandbytes, or use --tuning lora") from None
-    if training.on_cpu:
-        raise BadSetting("--tuning qlora needs a GPU: use --tuning lora")
+        raise BadSetting("--tuning qlora needs bitsandbytes: pip install 'tagstream[qlora]', or use --tuning lora") from None
     from transformers import AutoProcessor
 
     four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)

@@ -1,6 +1,7 @@
 """Supervised fine-tuning at tiny size: what is learned from, what the loss looks at, what comes out, what a kill leaves."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +191,31 @@ def test_every_recipe_is_read_and_has_the_figures_of_the_paper() -> None:
         assert recipe.model.startswith("OpenGVLab/" if name.startswith("intern") else "Qwen/")
 
 
-def test_quantised_tuning_says_what_it_needs() -> None:
-    with pytest.raises(BadSetting, match=r"bitsandbytes|needs a GPU"):
+@pytest.mark.parametrize("family", ["qwen", "intern"])
+def test_qlora_learns_over_weights_of_four_bits(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = saved(FAMILIES[family](), tmp_path / "base")
+    data = samples_in(tmp_path / "data")
+    trained: list[VlmModel] = []
+    monkeypatch.setattr(sft_module, "open_base", lambda *given: trained.append(open_base(*given)) or trained[0])
+    held = sft(base, data, tmp_path / "run", training(tuning="qlora", learning_rate=1e-2, save_steps=99), silent)
+    loss = held["figures"]["loss"]
+    assert loss["last"] < 0.95 * loss["first"]
+    kinds = {type(module).__name__ for module in trained[0].model.modules()}
+    assert "Linear4bit" in kinds
+    frozen = [name for name, value in trained[0].model.named_parameters() if not value.requires_grad]
+    assert all("lora_" in name for name, value in trained[0].model.named_parameters() if value.requires_grad) and frozen
+    learned, before = (open_vlm(place, "cpu") for place in (str(tmp_path / "run" / "model"), base))
+    assert learned.model.state_dict().keys() == before.model.state_dict().keys(), "what is saved is whole, not four bits and an adapter"
+    rows = maker(before, data.parent).rows((one, [one.tags]) for one in read_samples(data)).taken
+    batch = Collator(before, data.parent, IMAGE_PIXELS, 0)(dataset_of(rows).to_list())
+    with torch.no_grad():
+        after, untaught = (float(one.model(**batch).loss) for one in (learned, before))
+    assert after < 0.95 * untaught, "the adapter is in the weights that are saved"
+
+
+def test_quantised_tuning_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(BadSetting, match=r"pip install 'tagstream\[qlora\]'"):
         open_base("nowhere", training(tuning="qlora"))
 
 
