@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from offline.distil.recipes import read_recipe, recipe_names
-from offline.distil.train_options import PATH, training_of, training_options
+from offline.distil.train_options import PATH, show_end, training_of, training_options
 from offline.judge.choose import JudgeChoice, judge_options
 
 
@@ -108,4 +108,4 @@ def dpo_command(*, model: Path, pairs: Path, out: Path, recipe: str | None, as_j
     held = dpo(found, pairs, out, training, lambda line: click.echo(line, err=True))
     figures = held["figures"]
     summary = f"{figures['pairs']:,} pairs, margin {figures['margin']}, accuracy {figures['accuracy']}; {out}/model"
-    click.echo(json.dumps(held) if as_json else summary, err=not as_json)
+    show_end(held, summary, as_json)

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from offline.distil.train_options import first_process
 from offline.distil.training import Training
 from schemas.errors import BadSetting
 
@@ -46,8 +46,8 @@ class Manifest:
             "versions": {name: version(name) for name in LIBRARIES},
         }
         held |= {"figures": figures} if figures else {}
-        if os.environ.get("RANK", "0") != "0":
-            return held  # of several processes the first one writes
+        if not first_process():
+            return held
         self._path.parent.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(".part")
         part.write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n")

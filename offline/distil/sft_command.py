@@ -1,13 +1,12 @@
 """``tagstream offline sft``."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from offline.distil.recipes import read_recipe, recipe_names
-from offline.distil.train_options import PATH, training_of, training_options
+from offline.distil.train_options import PATH, show_end, training_of, training_options
 
 
 @click.command("sft")
@@ -32,4 +31,4 @@ def sft_command(*, model: str, data: Path, out: Path, as_json: bool, **chosen: A
     held = sft(recipe.model, data, out, training, lambda line: click.echo(line, err=True))
     found = held["figures"]
     summary = f"{found['samples']:,} samples, loss {found['loss']}; {out}/model"
-    click.echo(json.dumps(held) if as_json else summary, err=not as_json)
+    show_end(held, summary, as_json)

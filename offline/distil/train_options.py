@@ -1,5 +1,7 @@
 """Options that `sft` and `dpo` share, and the training that they and a recipe make."""
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -76,3 +78,14 @@ def training_of(recipe: Recipe, stage: Stage, card: Any, chosen: dict[str, Any])
     rank = given.pop("rank", None)
     lora = msgspec.structs.replace(recipe.lora, rank=rank, alpha=2 * rank) if rank else recipe.lora
     return Training(**(plain | given), lora=lora)
+
+
+def first_process() -> bool:
+    """Whether this is the one process, or the first of those that torchrun or accelerate started: the one that writes and speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def show_end(held: dict[str, Any], summary: str, as_json: bool) -> None:
+    """The end of a run: one JSON document on stdout, or a line on stderr."""
+    if first_process():
+        click.echo(json.dumps(held) if as_json else summary, err=not as_json)
