@@ -53,13 +53,16 @@ class Collator:
         directory: where pictures lie.
         image_pixels: area of a picture at most.
         room: bytes of prepared prompts that are kept.
+        always_look: a batch without any picture is given a blank one, where nothing attends to it and no loss is. Processes that share a
+            model need it: who runs the vision tower alone waits for the others for ever.
     """
 
-    def __init__(self, model: VlmModel, directory: Path, image_pixels: int, room: int) -> None:
+    def __init__(self, model: VlmModel, directory: Path, image_pixels: int, room: int, *, always_look: bool = False) -> None:
         self._model = model
         self._directory = directory
         self._pixels = image_pixels
         self._room = room
+        self._blank = _blank(model) if always_look else None
         self._kept: dict[int, Tensors] = {}
         self.seconds = 0.0
 
@@ -69,6 +72,8 @@ class Collator:
         names = ("chosen", "rejected") if pairs else ("completion",)
         pieces = [self._piece(example, name) for name in names for example in examples]
         batch = _padded(pieces, self._model.pad)
+        if self._blank and "pixel_values" not in batch:
+            _append(self._blank, batch, self._model.pad)
         answers = batch.pop("answers")
         if pairs:
             batch["completion_mask"] = answers.long()
@@ -124,6 +129,23 @@ def _padded(pieces: Sequence[Piece], pad: int) -> Tensors:
         if found:
             batch[key] = torch.cat(found)
     return batch
+
+
+def _blank(model: VlmModel) -> Tensors:
+    """The smallest black picture, as a prompt of its own."""
+    text = model.processor.image_token
+    return model.tensors([text], [[np.zeros((8, 8, 3), np.uint8)]], 1)
+
+
+def _append(blank: Tensors, batch: Tensors, pad: int) -> None:
+    """Behind the first sequence and its padding, masked."""
+    shape = (len(batch["input_ids"]), blank["input_ids"].shape[1])
+    for key, filling in (("input_ids", pad), ("attention_mask", 0), ("mm_token_type_ids", 0), ("answers", 0)):
+        more = torch.full(shape, filling, dtype=batch[key].dtype)
+        if key in blank and key != "attention_mask":
+            more[0] = blank[key][0]
+        batch[key] = torch.cat([batch[key], more], dim=1)
+    batch |= {key: blank[key] for key in ("pixel_values", "image_grid_thw") if key in blank}
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from offline.distil.recipes import read_recipe, recipe_names
-from offline.distil.train_options import PATH, show_end, training_of, training_options
+from offline.distil.train_options import PATH, say, show_end, training_of, training_options
 from offline.judge.choose import JudgeChoice, judge_options
 
 
@@ -105,7 +105,7 @@ def dpo_command(*, model: Path, pairs: Path, out: Path, recipe: str | None, as_j
     found = model_directory(model)
     plain = read_recipe(recipe or "")
     training = training_of(plain, plain.dpo, read_card(found), chosen)
-    held = dpo(found, pairs, out, training, lambda line: click.echo(line, err=True))
+    held = dpo(found, pairs, out, training, say)
     figures = held["figures"]
     summary = f"{figures['pairs']:,} pairs, margin {figures['margin']}, accuracy {figures['accuracy']}; {out}/model"
     show_end(held, summary, as_json)

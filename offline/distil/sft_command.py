@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from offline.distil.recipes import read_recipe, recipe_names
-from offline.distil.train_options import PATH, show_end, training_of, training_options
+from offline.distil.train_options import PATH, say, show_end, training_of, training_options
 
 
 @click.command("sft")
@@ -28,7 +28,7 @@ def sft_command(*, model: str, data: Path, out: Path, as_json: bool, **chosen: A
 
     recipe = read_recipe(model)
     training = training_of(recipe, recipe.sft, read_card(Path(recipe.model)), chosen)
-    held = sft(recipe.model, data, out, training, lambda line: click.echo(line, err=True))
+    held = sft(recipe.model, data, out, training, say)
     found = held["figures"]
     summary = f"{found['samples']:,} samples, loss {found['loss']}; {out}/model"
     show_end(held, summary, as_json)

@@ -85,7 +85,15 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def say(line: str) -> None:
+    """A line on stderr, from the first process alone."""
+    if first_process():
+        click.echo(line, err=True)
+
+
 def show_end(held: dict[str, Any], summary: str, as_json: bool) -> None:
     """The end of a run: one JSON document on stdout, or a line on stderr."""
-    if first_process():
-        click.echo(json.dumps(held) if as_json else summary, err=not as_json)
+    if as_json and first_process():
+        click.echo(json.dumps(held))
+    elif not as_json:
+        say(summary)

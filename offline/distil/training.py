@@ -1,6 +1,7 @@
 """What SFT and DPO share: options, the base model, the trainers' arguments, checkpoints to go on from, and the model that comes out."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -56,6 +57,11 @@ class Training(Struct, frozen=True, kw_only=True):
     def on_cpu(self) -> bool:
         """Whether no GPU is used."""
         return self.device == "cpu" or not torch.cuda.is_available()
+
+
+def processes() -> int:
+    """How many train one model, by torchrun or accelerate."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def open_base(name: str, training: Training) -> VlmModel:
@@ -214,7 +220,11 @@ def save_trained(trainer: Any, base: VlmModel, training: Training, prompts: tupl
         return None
     part = out / f"{MODEL}.part"
     shutil.rmtree(part, ignore_errors=True)
-    if training.tuning == "full":
+    if training.tuning == "full" and trainer.is_fsdp_enabled:  # tied weights were gathered apart and stand there twice
+        base.processor.save_pretrained(weights)
+        open_vlm(str(weights), "cpu", str(base.model.dtype).removeprefix("torch.")).model.save_pretrained(part)
+        shutil.rmtree(weights)
+    elif training.tuning == "full":
         weights.rename(part)
         (part / "training_args.bin").unlink(missing_ok=True)
     else:

@@ -59,8 +59,7 @@ def speech(
     """Train a small SenseVoice on the voices of the simulated community.
 
     Writes config.yaml, bpe.model, am.mvn, model.pt and figures.json, with the character error rate on whole sentences by voices that did
-    not train, and on others, to choose settings by. `tagstream offline transcriber export OUT --out DIR --int8` makes of it what is
-    committed.
+    not train, and on others, to choose settings by. `tagstream offline transcriber export OUT --out DIR` makes of it what is committed.
     """
     from offline.speech.render import render
     from offline.speech.training import TrainSpec, train

@@ -181,11 +181,14 @@ def test_batches_hold_each_stretch_once_and_like_lengths(lengths, most, seconds,
         assert len(batch) == 1 or (len(batch) <= most and longest <= stretch * shortest and longest * len(batch) <= seconds * SAMPLE_RATE)
 
 
-def test_export_by_the_command_line(root, tmp_path):
+@pytest.mark.parametrize(("given", "weights"), [(["--float32"], ONNX), (["--cer", "1"], QUANTISED)])
+def test_export_by_the_command_line(root, tmp_path, given, weights):
+    """int8 unless float32 is asked for; random weights may read otherwise in int8."""
     from offline.transcriber_cli import transcriber
 
-    given = ["export", str(root / "torch"), str(VOICE), "--out", str(tmp_path / "out"), "--json"]
-    done = CliRunner().invoke(transcriber, given, catch_exceptions=False)
+    words = ["export", str(root / "torch"), str(VOICE), "--out", str(tmp_path / "out"), "--json", *given]
+    done = CliRunner().invoke(transcriber, words, catch_exceptions=False)
     document = json.loads(done.stdout)
-    assert done.exit_code == 0 and document["passes"] and document["parity"]["same"] == 1 and document["weights"] == ONNX
-    assert document["bytes"] == (tmp_path / "out" / ONNX).stat().st_size
+    assert done.exit_code == 0 and document["passes"] and document["weights"] == weights
+    assert document["bytes"] == (tmp_path / "out" / weights).stat().st_size
+    assert document["parity"]["same"] == 1 or weights == QUANTISED

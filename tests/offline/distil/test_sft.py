@@ -172,6 +172,29 @@ def test_a_batch_without_pictures_after_one_with_them_has_the_loss_it_has_alone(
         assert torch.equal(model.model(**plain).loss, alone)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_blank_picture_changes_no_loss_and_runs_the_vision_tower(family: str, tmp_path: Path) -> None:
+    """What a batch without pictures is given where several processes train: gradients of the tower are there, and 0."""
+    model = FAMILIES[family]()
+    rows = maker(model, tmp_path).rows((one, [one.tags]) for one in read_samples(samples_in(tmp_path))).taken
+    examples = dataset_of(rows).to_list()
+    plain, looking = (Collator(model, tmp_path, IMAGE_PIXELS, 0, always_look=look)(examples[:2]) for look in (False, True))
+    assert "pixel_values" not in plain and "pixel_values" in looking
+    tower = [value for name, value in model.model.named_parameters() if "visual" in name or "vision" in name]
+    found: list[torch.Tensor] = []
+    for batch in (plain, looking):
+        model.model.zero_grad()
+        loss = model.model(**batch).loss
+        loss.backward()
+        found.append(loss.detach())
+        assert {value.grad is None for value in tower} == {batch is plain}
+    assert all(not value.grad.any() for value in tower)
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-6)
+    model.model.zero_grad()
+    seen = Collator(model, tmp_path, IMAGE_PIXELS, 0, always_look=True)(examples[2:4])
+    assert all(torch.equal(value, seen[name]) for name, value in Collator(model, tmp_path, IMAGE_PIXELS, 0)(examples[2:4]).items())
+
+
 def test_an_epoch_has_every_sample_once_and_updates_of_like_length() -> None:
     lengths = np.random.default_rng(1).integers(10, 500, 200).tolist()
     order = OrderByLength(lengths, 8, 3)
