@@ -8,6 +8,7 @@ COMMANDS = {
     "ablate": "offline.judge.ablate_command:ablate",
     "handbook": "offline.handbook.cli:handbook",
     "dataset": "offline.convert_dataset:dataset",
+    "encoder": "offline.fetch_encoder:encoder",
     "evaluate-recall": "offline.evaluate_recall:evaluate_recall",
     "towers": "offline.export_spaces:towers",
     "measure-diversity": "offline.measure_diversity:measure_diversity",

@@ -15,6 +15,7 @@ import click
 import msgspec
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -186,6 +187,7 @@ def _learn(run: Evaluation, seed: int, out: Path) -> dict[str, Any]:
     show_default=True,
     help="Whose tags the notes carry; coarse: genres or categories.",
 )
+@click.option("--titles/--no-titles", default=True, show_default=True, help="Whether the handbook tagger sees the notes' titles.")
 @click.option("--choose/--no-choose", default=True, show_default=True, help="Choose settings on pseudo-cold notes, or take the defaults.")
 @click.option(
     "--candidates",
@@ -201,7 +203,7 @@ def _learn(run: Evaluation, seed: int, out: Path) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def evaluate_recall(
     *, directory: Path, layout: str, protocol: Protocol | None, k: int, methods: str | None, seeds: tuple[int, ...], split_seed: int,
-    tags: str, choose: bool, candidates: Candidates, most: int, plot: Path | None, as_json: bool,
+    tags: str, titles: bool, choose: bool, candidates: Candidates, most: int, plot: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measures how well each method finds, for readers, the notes nobody has acted on yet.
 
@@ -215,11 +217,13 @@ def evaluate_recall(
     console = Console(stderr=True)
     if plot is not None and plot.suffix not in (".png", ".svg"):
         raise click.BadParameter(f"{plot}: end it with .png or .svg", param_hint="--plot")
+    if not titles and tags != "handbook":
+        raise click.BadParameter("titles are taken from the tagger alone; add --tags handbook", param_hint="--no-titles")
     settings = load()
     encoder = load_tag_encoder(settings)
     data = load_dataset(directory, None if layout == "auto" else layout)  # type: ignore[arg-type]
     if tags == "handbook":
-        data = with_handbook_tags(data, encoder, settings.tagger_max_tags)
+        data = with_handbook_tags(data, encoder, settings.tagger_max_tags, titles=titles)
     elif tags == "coarse":
         data = coarse_tags(data, directory)
     asked = Asked(
@@ -232,7 +236,11 @@ def evaluate_recall(
         candidates,
         most,
     )
-    report = evaluate(data, asked, encoder, lambda line: console.print(line, highlight=False)) | {"tags": tags}
+    report = (
+        evaluate(data, asked, encoder, lambda line: console.print(line, highlight=False))
+        | {"tags": tags}
+        | ({} if titles else {"titles": False})
+    )
     if plot is not None:
         from offline.recall_plot import draw
 
@@ -243,7 +251,7 @@ def evaluate_recall(
         show(report, k)
 
 
-def with_handbook_tags(data: RecallData, encoder: TagEncoder, tags_max: int) -> RecallData:
+def with_handbook_tags(data: RecallData, encoder: TagEncoder, tags_max: int, *, titles: bool = True) -> RecallData:
     """The dataset with the tags that the tagger gives its notes; the given ones are not looked at.
 
     Raises:
@@ -254,8 +262,9 @@ def with_handbook_tags(data: RecallData, encoder: TagEncoder, tags_max: int) -> 
 
     if data.events is None:
         raise BadSetting(f"{data.name}: its notes have no text to tag; use --tags given")
-    answers = HandbookTagger(load_handbook(), encoder, tags_max).tag(data.events)
-    return with_tags(data, {note.note_id: [tag.text for tag in answer.tags] for note, answer in zip(data.events, answers, strict=True)})
+    notes = data.events if titles else [replace(note, title="") for note in data.events]
+    answers = HandbookTagger(load_handbook(), encoder, tags_max).tag(notes)
+    return with_tags(data, {note.note_id: [tag.text for tag in answer.tags] for note, answer in zip(notes, answers, strict=True)})
 
 
 def _methods(names: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from offline import evaluate_recall as module
 from offline.evaluate_recall import METHODS, evaluate_recall
@@ -125,3 +126,17 @@ def test_table_for_people_and_wrong_usage(tmp_path: Path) -> None:
 def test_tags_without_texts_to_tag_are_refused() -> None:
     with pytest.raises(BadSetting, match="no text to tag"):
         module.with_handbook_tags(community(), HashingEncoder(), 5)
+
+
+def test_without_titles_the_tagger_reads_the_rest_alone(tmp_path: Path) -> None:
+    write_jsonl(community(), tmp_path)
+    plain = load_dataset(tmp_path)
+    assert plain.events
+    bodies = [replace(note, category="shoes", title="", body="waterproof hiking boots with a wide toe box") for note in plain.events]
+    titled = [replace(note, title="Trail running shoes for winter") for note in bodies]
+    one, other = (plain._replace(events=events) for events in (bodies, titled))
+    unseen_titles = [module.with_handbook_tags(data, HashingEncoder(), 5, titles=False).tags for data in (one, other)]
+    assert unseen_titles[0] == unseen_titles[1] and all(unseen_titles[0])
+    assert module.with_handbook_tags(other, HashingEncoder(), 5).tags != unseen_titles[0]
+    refused = CliRunner().invoke(evaluate_recall, [str(tmp_path), "--no-titles"])
+    assert refused.exit_code == 2 and "--tags handbook" in refused.stderr
