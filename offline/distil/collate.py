@@ -16,6 +16,7 @@ from PIL import Image
 
 from models.vlm_model import VlmModel
 from offline.distil.rows import Row
+from offline.distil.train_options import several_processes
 
 Tensors = dict[str, torch.Tensor]
 IGNORED = -100  # what the loss does not look at
@@ -53,16 +54,16 @@ class Collator:
         directory: where pictures lie.
         image_pixels: area of a picture at most.
         room: bytes of prepared prompts that are kept.
-        always_look: a batch without any picture is given a blank one, where nothing attends to it and no loss is. Processes that share a
-            model need it: who runs the vision tower alone waits for the others for ever.
+        always_look: a batch without any picture is given a blank one, where nothing attends to it and no loss is. By default where several
+            processes share a model: who runs the vision tower alone waits for the others for ever.
     """
 
-    def __init__(self, model: VlmModel, directory: Path, image_pixels: int, room: int, *, always_look: bool = False) -> None:
+    def __init__(self, model: VlmModel, directory: Path, image_pixels: int, room: int, *, always_look: bool | None = None) -> None:
         self._model = model
         self._directory = directory
         self._pixels = image_pixels
         self._room = room
-        self._blank = _blank(model) if always_look else None
+        self._blank = _blank(model) if (several_processes() if always_look is None else always_look) else None
         self._kept: dict[int, Tensors] = {}
         self.seconds = 0.0
 

@@ -28,7 +28,6 @@ from offline.distil.training import (
     digest_of_weights,
     lora_of,
     open_base,
-    processes,
     run,
     save_trained,
     speed,
@@ -76,7 +75,7 @@ def dpo(model: Path, pairs: Path, out: Path, training: Training, say: Say) -> di
     taken: list[Pair] = list(islice(read_pairs(pairs), training.limit or None))
     rows = maker.rows((pair.sample, [pair.sample.tags, pair.rejected]) for pair in taken)
     say(f"{len(rows.taken):,} pairs; left out: {dict(rows.dropped) or 'none'}")
-    collator = Collator(base, pairs, training.image_pixels, training.cache_mb << 20, always_look=processes() > 1)
+    collator = Collator(base, pairs, training.image_pixels, training.cache_mb << 20)
     terms: dict[str, Any] = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, training.sft_weight]} if training.sft_weight else {}
     adapter = lora_of(training)
     base.model.train()

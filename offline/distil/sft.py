@@ -13,19 +13,7 @@ from models.prompts import Prompts
 from offline.distil.collate import Collator, dataset_of
 from offline.distil.manifest import Manifest, started_with
 from offline.distil.rows import RowMaker
-from offline.distil.training import (
-    OrderByLength,
-    Say,
-    Training,
-    arguments,
-    digest_of_weights,
-    lora_of,
-    open_base,
-    processes,
-    run,
-    save_trained,
-    speed,
-)
+from offline.distil.training import OrderByLength, Say, Training, arguments, digest_of_weights, lora_of, open_base, run, save_trained, speed
 from offline.tag_data.samples import read_samples
 
 SHOWN = ("loss", "mean_token_accuracy", "learning_rate")
@@ -68,7 +56,7 @@ def sft(model: str, data: Path, out: Path, training: Training, say: Say) -> dict
     maker = RowMaker(base, prompts, data.parent, image_pixels=training.image_pixels, images=training.images, max_tokens=training.max_tokens)
     rows = maker.rows((sample, [sample.tags]) for sample in islice(read_samples(data), training.limit or None))
     say(f"{len(rows.taken):,} samples; left out: {dict(rows.dropped) or 'none'}")
-    collator = Collator(base, data.parent, training.image_pixels, training.cache_mb << 20, always_look=processes() > 1)
+    collator = Collator(base, data.parent, training.image_pixels, training.cache_mb << 20)
     config = SFTConfig(**arguments(training, out), completion_only_loss=True, dataset_kwargs={"skip_prepare_dataset": True})
     base.model.train()
     trainer = AnswerTrainer(

@@ -85,6 +85,11 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def several_processes() -> bool:
+    """Whether torchrun or accelerate started more than one to train one model."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def say(line: str) -> None:
     """A line on stderr, from the first process alone."""
     if first_process():

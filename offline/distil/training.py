@@ -1,7 +1,6 @@
 """What SFT and DPO share: options, the base model, the trainers' arguments, checkpoints to go on from, and the model that comes out."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -57,11 +56,6 @@ class Training(Struct, frozen=True, kw_only=True):
     def on_cpu(self) -> bool:
         """Whether no GPU is used."""
         return self.device == "cpu" or not torch.cuda.is_available()
-
-
-def processes() -> int:
-    """How many train one model, by torchrun or accelerate."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def open_base(name: str, training: Training) -> VlmModel:
