@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import redis
 
-from deploy.local.process import Launch, choose_ports, spawn, stop
+from deploy.local.process import Launch, Process, choose_ports, spawn, stop
 from deploy.local.redis_server import REDIS
 from deploy.local.stack import Stack
 from schemas.settings import Settings
@@ -76,13 +76,8 @@ def settings(stack: RunningStack) -> Iterator[Settings]:
 def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Redis Cluster of one node, so that a command over two slots fails as it would on many."""
     directory = tmp_path_factory.mktemp("redis-cluster")
-    ports = choose_ports(REDIS.port_names, {})
-    launch = REDIS.prepare(directory, ports, lambda _text: None)
-    node = spawn(Launch([*launch.command, "--cluster-enabled", "yes"], directory), directory / "redis.log")
+    ports, node = _start_cluster_node(directory)
     try:
-        while not REDIS.answers(REDIS.url(ports)):
-            assert node.alive, (directory / "redis.log").read_text()
-            time.sleep(0.05)
         with redis.Redis.from_url(REDIS.url(ports), decode_responses=True) as client:
             client.execute_command("CLUSTER ADDSLOTS", *range(16384))
             while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
@@ -91,6 +86,19 @@ def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         yield f"{REDIS.url(ports)}?cluster=true"
     finally:
         stop(node, 2.0)
+
+
+def _start_cluster_node(directory: Path, attempts: int = 5) -> tuple[dict[str, int], Process]:
+    """A node that answers. Its second port is 10,000 above its first, where outgoing connections may be: other ports are tried then."""
+    for _ in range(attempts):
+        ports = choose_ports(REDIS.port_names, {})
+        launch = REDIS.prepare(directory, ports, lambda _text: None)
+        node = spawn(Launch([*launch.command, "--cluster-enabled", "yes"], directory), directory / "redis.log")
+        while node.alive:
+            if REDIS.answers(REDIS.url(ports)):
+                return ports, node
+            time.sleep(0.05)
+    raise AssertionError((directory / "redis.log").read_text())
 
 
 def drop_namespace(settings: Settings) -> None:
