@@ -80,9 +80,10 @@ class IndexNotes:
             except ValueError as error:
                 raise PoisonBatch(f"note {event.note_id!r}: {error}") from None
             writes.append(_put(event, vector, TAG_SPACE))
-        tags = [[tag.text for tag in sorted(event.tags, key=lambda tag: tag.rank)] for event in live]
+        ranked = [sorted(event.tags, key=lambda tag: tag.rank) for event in live]
+        tags, confidences = [[tag.text for tag in mine] for mine in ranked], [[tag.confidence for tag in mine] for mine in ranked]
         for space in self._spaces if live else ():
-            for event, vector in zip(live, space.notes(tags), strict=True):
+            for event, vector in zip(live, space.notes(tags, confidences), strict=True):
                 if not np.isfinite(vector).all():
                     raise PoisonBatch(f"note {event.note_id!r}: its vector in space {space.name} is not finite")
                 writes.append(_put(event, vector, space.name))

@@ -75,8 +75,9 @@ def _vectors(tags: Sequence[Tag], made: Learned) -> dict[str, Vector]:
         return {}
     rows = made.encoder.encode([tag.text for tag in tags])
     vectors = {TAG_SPACE: note_vector(rows, [tag.confidence for tag in tags], [tag.rank for tag in tags])}
-    texts = [tag.text for tag in sorted(tags, key=lambda tag: tag.rank)]
-    return vectors | {name: np.asarray(space.notes([texts])[0], np.float32) for name, space in made.spaces.items()}
+    ranked = sorted(tags, key=lambda tag: tag.rank)
+    texts, confidences = [tag.text for tag in ranked], [tag.confidence for tag in ranked]
+    return vectors | {name: np.asarray(space.notes([texts], [confidences])[0], np.float32) for name, space in made.spaces.items()}
 
 
 def expected_scores(

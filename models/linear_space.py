@@ -72,9 +72,10 @@ class LinearSpace:
         self._rows = {note_id: row for row, note_id in enumerate(ids)}
         self._tables: dict[str, NDArray[Any]] = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in TABLES}
 
-    def notes(self, tags: Sequence[Sequence[str]]) -> Dense:
+    def notes(self, tags: Sequence[Sequence[str]], confidences: Sequence[Sequence[float]] | None = None) -> Dense:
         """See ``Space``."""
-        vectors = project(self._content.of_notes(tags, self._encoder), self._tables["item_map"]) / np.float32(self._card.radius)
+        content = self._content.of_notes(tags, self._encoder, confidences)
+        vectors = project(content, self._tables["item_map"]) / np.float32(self._card.radius)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         inside = vectors / np.maximum(lengths, 1.0)
         rest = np.sqrt(np.maximum(1.0 - np.square(inside).sum(axis=1, keepdims=True), 0.0))

@@ -109,7 +109,8 @@ class TagEncoder(Protocol):
 
 
 class ActedNote(Struct, frozen=True):
-    """A note in a reader's history: what the actions on it weigh at the moment asked about, and its tags by rank."""
+    """A note in a reader's history: what the actions on it weigh at the moment asked about, and its tags by rank. Without their
+    confidences, which profiles do not keep: in a note that a space was not trained on all tags count alike."""
 
     note_id: str
     weight: float
@@ -124,9 +125,13 @@ class Space(Protocol):
     dimension: int
     version: str
 
-    def notes(self, tags: Sequence[Sequence[str]]) -> "NDArray[np.float32]":
+    def notes(self, tags: Sequence[Sequence[str]], confidences: Sequence[Sequence[float]] | None = None) -> "NDArray[np.float32]":
         """Vectors of notes given by their tags, by rank; shape (len(tags), dimension). A row never depends on the other notes of the
-        call; a note without tags gets 0."""
+        call; a note without tags gets 0.
+
+        Args:
+            confidences: of each note's tags, in [0, 1]; all 1 where None.
+        """
         ...
 
     def readers(self, histories: Sequence[Sequence[ActedNote]]) -> "NDArray[np.float32]":

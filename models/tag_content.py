@@ -3,7 +3,7 @@
 Sparse: tf-idf of known tags, and of all other tags in hashed columns behind them, rows at length 1. Dense: the idf-weighted mean of the
 tags' encoder vectors, weighted by rank if so asked and centred on the notes it was fitted to, then a constant and the logarithm of the
 number of tags. Shared: the mean of the tags' directions among the readers that share them: leading singular vectors of what readers acted
-on, in tags, each at length 1.
+on, in tags, each at length 1. In all three a tag counts by the confidence that the tagger gave it, where that is known.
 
 Tags on too many notes are left out, and so are, where the fitting left them out, tags on too few beside known ones; a note that has no
 others keeps them, so that one whose tags are all new still has features. torch is never imported here.
@@ -29,6 +29,7 @@ POOLING_POWER = 1.5
 TAGS_MAX = 12_000
 STATIC = 2
 TAGS_PER_DIRECTION = 4
+CONFIDENCE_MIN = 0.01
 CONTENT_FILE = "content.json"
 SHARED_FILE = "directions.npy"
 
@@ -38,7 +39,7 @@ class ContentSpec(Struct, frozen=True):
     of length 1. ``buckets``: hashed columns for tags without one of their own, ``hashed`` their factor: a tag on one note says nothing by
     its id, and in tags of a generator such tags are many. ``tags_max``: tags with a column, the most used. ``rank_power``: a tag of rank r
     counts r^-rank_power in the mean of vectors; 0 where the order of tags says nothing. ``shared``: rank of the shared part, at most a
-    quarter of the tags; 0 for none."""
+    quarter of the tags; 0 for none. ``confidence_power``: a tag of confidence c counts c^confidence_power; 0: all count alike."""
 
     idf_power: float = 1.0
     semantic: float = 1.0
@@ -48,6 +49,7 @@ class ContentSpec(Struct, frozen=True):
     hashed: float = 1.0
     rank_power: float = 0.0
     shared: int = 128
+    confidence_power: float = 0.0
 
 
 class TagContent(Struct, frozen=True, dict=True):
@@ -82,8 +84,14 @@ class TagContent(Struct, frozen=True, dict=True):
         """Dense features."""
         return len(self.centre) + STATIC
 
-    def of_notes(self, notes: Sequence[Sequence[str]], encoder: TagEncoder) -> Content:
-        """Content of notes given by their tags; a row never depends on the other notes, one without tags holds the constant alone."""
+    def of_notes(
+        self, notes: Sequence[Sequence[str]], encoder: TagEncoder, confidences: Sequence[Sequence[float]] | None = None
+    ) -> Content:
+        """Content of notes given by their tags; a row never depends on the other notes, one without tags holds the constant alone.
+
+        Args:
+            confidences: of each note's tags, in [0, 1]; all 1 where None.
+        """
         counted = [self.counted(tags) for tags in notes]
         texts = list(dict.fromkeys(text for tags in counted for text in tags))
         place = {text: number for number, text in enumerate(texts)}
@@ -93,17 +101,24 @@ class TagContent(Struct, frozen=True, dict=True):
         order = np.array([ranks[text] for ranks, tags in zip(first, counted, strict=True) for text in tags], np.float32)
         shape = (len(notes), len(texts))
         counts = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape)
+        sure = None
+        if confidences is not None:
+            known = [dict(zip(reversed(tags), reversed(given), strict=True)) for tags, given in zip(notes, confidences, strict=True)]
+            kept = np.array([of[text] for of, tags in zip(known, counted, strict=True) for text in tags], np.float32)
+            sure = sparse.csr_matrix((kept, indices, indptr), shape=shape)
         vectors = encoder.encode([readable(text) for text in texts]) if texts else np.zeros((0, encoder.dimension), np.float32)
-        return self.of_counts(counts, texts, vectors, sparse.csr_matrix((order, indices, indptr), shape=shape))
+        return self.of_counts(counts, texts, vectors, sparse.csr_matrix((order, indices, indptr), shape=shape), sure)
 
     def counted(self, tags: Sequence[str]) -> list[str]:
         """Those of a note's tags that count, each once."""
         left = [text for text in dict.fromkeys(tags) if text not in self.common]
         return ([text for text in left if text in self.rarity] or left) if self.rare_left_out else left
 
-    def of_counts(self, counts: Any, texts: Sequence[str], vectors: Dense, ranks: Any = None) -> Content:
-        """The same from sparse matrices (notes, texts), of ones and of ranks from 1, and the texts' encoder vectors (texts, dimension)."""
+    def of_counts(self, counts: Any, texts: Sequence[str], vectors: Dense, ranks: Any = None, confidences: Any = None) -> Content:
+        """The same from sparse matrices (notes, texts), of ones, of ranks from 1 and of confidences, and the texts' encoder vectors (texts,
+        dimension)."""
         spec = self.spec
+        counts = _by_confidence(counts, confidences, spec)
         rarity = np.array([self.rarity.get(text, self.rarest) for text in texts], np.float32)
         columns = np.array(tag_ids(texts, self.columns, spec.buckets), np.int64)
         worth = rarity**spec.idf_power * np.where(columns < len(self.columns), np.float32(1.0), np.float32(spec.hashed))
@@ -154,6 +169,7 @@ def fit_content(
     common: frozenset[str] = frozenset(),
     rare_left_out: bool = False,
     ranks: Any = None,
+    confidences: Any = None,
     history: Any = None,
 ) -> TagContent:
     """Fits to notes, a sparse matrix (notes, texts) of ones.
@@ -163,8 +179,10 @@ def fit_content(
         warm: rows of the notes that are learned from; they give columns, centre and mean number. Rarity is that among all notes.
         common, rare_left_out: what of the notes' tags is not among ``texts``, see ``TagContent``.
         ranks: the tags' ranks, from 1, in a matrix like ``counts``; needed for a ``rank_power``.
+        confidences: the tags' confidences in such a matrix; all 1 where None.
         history: what readers acted on, sparse (readers, notes), for the shared part.
     """
+    counts = _by_confidence(counts, confidences, spec)
     on_warm = np.bincount(counts[warm].indices, minlength=len(texts))
     on_all = np.bincount(counts.indices, minlength=len(texts))
     useful = np.flatnonzero((on_warm > 0) & (on_all > 1))
@@ -216,12 +234,21 @@ def tag_ids(texts: Sequence[str], vocabulary: Mapping[str, int], buckets: int) -
     ]
 
 
+def _by_confidence(counts: Any, confidences: Any, spec: ContentSpec) -> Any:
+    """``counts`` with ``confidence_power`` applied."""
+    if not spec.confidence_power or confidences is None:
+        return counts
+    weights = confidences.copy()
+    weights.data = np.maximum(weights.data, np.float32(CONFIDENCE_MIN)) ** np.float32(spec.confidence_power)
+    return weights
+
+
 def _by_rank(counts: Any, ranks: Any, spec: ContentSpec) -> Any:
     """``counts`` with ``rank_power`` applied."""
     if not spec.rank_power or ranks is None:
         return counts
     weights = ranks.copy()
-    weights.data = weights.data ** np.float32(-spec.rank_power)
+    weights.data = counts.data * weights.data ** np.float32(-spec.rank_power)
     return weights
 
 

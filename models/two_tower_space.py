@@ -66,9 +66,9 @@ class TwoTowerSpace:
             onnxruntime.InferenceSession(str(directory / file), options, providers=list(providers)) for file in (NOTE_FILE, READER_FILE)
         )
 
-    def notes(self, tags: Sequence[Sequence[str]]) -> Dense:
+    def notes(self, tags: Sequence[Sequence[str]], confidences: Sequence[Sequence[float]] | None = None) -> Dense:
         """See ``Space``."""
-        content = self._content.of_notes(tags, self._encoder)
+        content = self._content.of_notes(tags, self._encoder, confidences)
         bags = content.tags
         rows: dict[int, Bagged] = {}
         for row, mine in enumerate(tags):

@@ -43,7 +43,7 @@ Vectors = NDArray[np.float32]
 class Chosen(Struct, frozen=True):
     """Settings of the learned channels; ``weights`` of the merge by channel; ``seen``: the objective on pseudo-cold notes by channel."""
 
-    content: ContentSpec = ContentSpec(idf_power=1.5)
+    content: ContentSpec = ContentSpec(idf_power=1.5, confidence_power=1.0)
     linear: LinearSpec = LinearSpec()
     tower: TowerSpec = TowerSpec()
     weights: dict[str, float] = field(default_factory=lambda: {"linear": 1.0, "two_tower": 1.0, "tag_index_idf": 0.2})

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from models.roles import TagEncoder
 from offline import recall_baselines as baselines
-from offline.recall_data import Layout, RecallData, coarse_tags, load_dataset, with_tags
+from offline.recall_data import Layout, RecallData, coarse_tags, load_dataset, with_tagged
 from offline.recall_metrics import Ranker, judge, unseen
 from offline.recall_report import over_best, read_seeds, show, summary_of
 from offline.recall_task import SPLIT_SEED, Protocol, Task, among_all, check_leaks, make_task
@@ -264,7 +264,7 @@ def with_handbook_tags(data: RecallData, encoder: TagEncoder, tags_max: int, *, 
         raise BadSetting(f"{data.name}: its notes have no text to tag; use --tags given")
     notes = data.events if titles else [replace(note, title="") for note in data.events]
     answers = HandbookTagger(load_handbook(), encoder, tags_max).tag(notes)
-    return with_tags(data, {note.note_id: [tag.text for tag in answer.tags] for note, answer in zip(notes, answers, strict=True)})
+    return with_tagged(data, {note.note_id: answer.tags for note, answer in zip(notes, answers, strict=True)})
 
 
 def _methods(names: str) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ _VERSION: dict[str, Any] = {
     "note_id": pl.String,
     "occurred_at": pl.Int64,
     "tags": pl.List(pl.String),
+    "confidences": pl.List(pl.Float32),
     "deleted": pl.Boolean,
     "revision": pl.Int64,
 }
@@ -136,6 +137,7 @@ def _later_profile_tags(rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame
     return each.filter(pl.col("first_at") > pl.col("occurred_at")).select("row", text.alias("leak"))
 
 
-def versions_of(rows: Iterable[tuple[str, int, Sequence[str], bool, int]]) -> pl.DataFrame:
-    """``VERSIONS`` from (note, event time, tags, deleted, revision)."""
-    return pl.DataFrame(list(rows), schema=VERSIONS, orient="row").unique(maintain_order=True)
+def versions_of(rows: Iterable[tuple[str, int, Sequence[tuple[str, float]], bool, int]]) -> pl.DataFrame:
+    """``VERSIONS`` from (note, event time, tags with their confidences, deleted, revision)."""
+    columns = [(note, at, [text for text, _ in tags], [sure for _, sure in tags], *rest) for note, at, tags, *rest in rows]
+    return pl.DataFrame(columns, schema=VERSIONS, orient="row").unique(maintain_order=True)

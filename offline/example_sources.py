@@ -92,7 +92,7 @@ class KafkaExamples:
     def versions(self) -> pl.DataFrame:
         decode = decoder(NoteTagged)
 
-        def rows() -> Iterator[tuple[str, int, Sequence[str], bool, int]]:
+        def rows() -> Iterator[tuple[str, int, Sequence[tuple[str, float]], bool, int]]:
             with span_reader(self._settings, NOTE_TAGGED.within(self._settings.namespace).name) as reader:
                 for span in reader.spans():
                     for message in reader.read(span):
@@ -100,7 +100,8 @@ class KafkaExamples:
                             note = decode(message.value(), message.headers())
                         except InvalidEvent:
                             continue
-                        yield note.note_id, note.occurred_at, [tag.text for tag in note.tags], note.deleted, note.revision
+                        tags = [(tag.text, tag.confidence) for tag in note.tags]
+                        yield note.note_id, note.occurred_at, tags, note.deleted, note.revision
 
         return versions_of(rows())
 
@@ -142,7 +143,8 @@ class DatasetExamples:
 
     def versions(self) -> pl.DataFrame:
         data = self._data
-        return versions_of((note, self._known_at[note], data.tags[row], False, 0) for row, note in enumerate(data.notes))
+        sure = [[(text, 1.0) for text in tags] for tags in data.tags]
+        return versions_of((note, self._known_at[note], sure[row], False, 0) for row, note in enumerate(data.notes))
 
     def _replay(self, readers: Sequence[str]) -> tuple[pl.DataFrame, int]:
         """The readers' interactions through the job over in-memory stores; none is refused."""

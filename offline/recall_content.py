@@ -14,10 +14,10 @@ def build_content(task: Task, tag_vectors: NDArray[np.float32], spec: ContentSpe
     Args:
         tag_vectors: encoder vectors of ``task.content.texts``, (tags, dimension).
     """
-    texts, counts, common, rare_left_out, ranks = task.content
+    texts, counts, common, rare_left_out, ranks, confidences = task.content
     acted = (task.history > 0).astype(np.float32)
     fitted = fit_content(
         counts, texts, tag_vectors, task.warm, spec,
-        common=frozenset(common), rare_left_out=rare_left_out, ranks=ranks, history=acted,
+        common=frozenset(common), rare_left_out=rare_left_out, ranks=ranks, confidences=confidences, history=acted,
     )  # fmt: skip
-    return fitted.of_counts(counts, texts, tag_vectors, ranks), fitted
+    return fitted.of_counts(counts, texts, tag_vectors, ranks, confidences), fitted

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from offline.datasets import movielens_genres, movielens_interactions, movielens_keywords, movielens_notes
 from schemas.codec import decoder
 from schemas.errors import BadSetting, InvalidEvent, MissingPrerequisite
-from schemas.events import Interaction, NoteEvent
+from schemas.events import Interaction, NoteEvent, Tag
 
 Layout = Literal["jsonl", "citeulike", "movielens", "examples"]
 WEIGHTS: Mapping[str, float] = {"click": 1.0, "like": 2.0, "favorite": 3.0}
@@ -37,7 +37,8 @@ class Actions(NamedTuple):
 
 
 class RecallData(NamedTuple):
-    """A dataset. ``tags``: texts per note, in their given order, each once; ``events``: the notes, None where only tags are known."""
+    """A dataset. ``tags``: texts per note, in their given order, each once; ``events``: the notes, None where only tags are known;
+    ``confidences``: of each note's tags, None where all are 1."""
 
     name: str
     notes: list[str]
@@ -46,6 +47,7 @@ class RecallData(NamedTuple):
     events: list[NoteEvent] | None
     actions: Actions
     dated: bool
+    confidences: list[list[float]] | None = None
 
 
 class Act(NamedTuple):
@@ -100,7 +102,15 @@ def load_dataset(directory: Path, layout: Layout | None = None) -> RecallData:
 
 def with_tags(data: RecallData, labels: Mapping[str, Sequence[str]]) -> RecallData:
     """The same dataset with other tags, by note id; a note without entry has none."""
-    return data._replace(tags=[list(dict.fromkeys(labels.get(note, ()))) for note in data.notes])
+    return data._replace(tags=[list(dict.fromkeys(labels.get(note, ()))) for note in data.notes], confidences=None)
+
+
+def with_tagged(data: RecallData, tagged: Mapping[str, Sequence[Tag]]) -> RecallData:
+    """The same dataset with what a tagger gave, texts and confidences, by note id."""
+    found = [tagged.get(note, ()) for note in data.notes]
+    return data._replace(
+        tags=[[tag.text for tag in mine] for mine in found], confidences=[[tag.confidence for tag in mine] for mine in found]
+    )
 
 
 def coarse_tags(data: RecallData, directory: Path) -> RecallData:
@@ -151,15 +161,17 @@ def _load_movielens(directory: Path) -> RecallData:
 
 
 def _load_examples(directory: Path) -> RecallData:
-    """Tags of each note's newest version; the interactions that were logged, of which there may be a sample only."""
+    """Tags of each note's newest version, all sure in what an earlier release wrote; the interactions that were logged, of which there may
+    be a sample only."""
     import polars as pl
 
     versions = pl.read_parquet(directory / VERSIONS_FILE).sort("occurred_at", "revision")
     newest = versions.unique("note_id", keep="last", maintain_order=True).filter(~pl.col("deleted"))
-    tags = [list(dict.fromkeys(given)) for given in newest["tags"].to_list()]
+    tags = newest["tags"].to_list()
     columns = ("user_id", "note_id", "action", "occurred_at")
     acts = pl.scan_parquet(directory / "day=*" / "*.parquet").select(columns).collect()
-    return _assemble(directory.resolve().name, newest["note_id"].to_list(), tags, [Act(*row) for row in acts.iter_rows()], None)
+    data = _assemble(directory.resolve().name, newest["note_id"].to_list(), tags, [Act(*row) for row in acts.iter_rows()], None)
+    return data._replace(confidences=newest["confidences"].to_list() if "confidences" in newest.columns else None)
 
 
 def _load_citeulike(directory: Path) -> RecallData:

@@ -29,13 +29,15 @@ Rows = NDArray[np.int64]
 
 class Content(NamedTuple):
     """The tags a task may use: ``texts`` of the columns, ``counts`` (notes, tags) with 1 where a note has the tag, float32 CSR. Left out
-    were ``common`` tags and, if so said, rare ones. ``ranks``: like ``counts`` with the place, from 1, among all of the note's tags."""
+    were ``common`` tags and, if so said, rare ones. ``ranks``: like ``counts`` with the place, from 1, among all of the note's tags;
+    ``confidences``: like ``counts`` with how sure the tagger was, None where all are 1."""
 
     texts: list[str]
     counts: Any
     common: tuple[str, ...] = ()
     rare_left_out: bool = False
     ranks: Any = None
+    confidences: Any = None
 
 
 class Task(NamedTuple):
@@ -208,7 +210,11 @@ def tag_content(data: RecallData, documents_min: int, documents_max_share: float
     names = list(texts)
     common = tuple(names[column] for column in np.flatnonzero(~few))
     few_tags = [names[column] for column in kept]
-    return Content(few_tags, counts[:, kept].tocsr(), common, documents_min > 1, ranks[:, kept].tocsr())
+    confidences = None
+    if data.confidences is not None:
+        sure = np.array([confidence for mine in data.confidences for confidence in mine], np.float32)
+        confidences = sparse.csr_matrix((sure, indices, indptr), shape=shape)[:, kept].tocsr()
+    return Content(few_tags, counts[:, kept].tocsr(), common, documents_min > 1, ranks[:, kept].tocsr(), confidences)
 
 
 def _matrix(data: RecallData, rows: Rows) -> Any:

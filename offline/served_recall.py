@@ -154,8 +154,10 @@ def _tagged(task: Task, rows: NDArray[np.int64], newest: int) -> Iterator[Receiv
     """Tagged notes a millisecond apart, so that equal scores keep the order of ``rows``: recall puts the newer first."""
     kept = set(task.content.texts)
     for place, row in enumerate(rows.tolist()):
-        texts = [text for text in task.data.tags[row] if text in kept]
-        tags = [Tag(text=text, dimension="", rank=rank, confidence=1.0) for rank, text in enumerate(texts, 1)]
+        given = task.data.tags[row]
+        confidences = task.data.confidences[row] if task.data.confidences else [1.0] * len(given)
+        found = [(text, confidence) for text, confidence in zip(given, confidences, strict=True) if text in kept]
+        tags = [Tag(text=text, dimension="", rank=rank, confidence=confidence) for rank, (text, confidence) in enumerate(found, 1)]
         at = newest - place
         event = NoteTagged(note_id=task.data.notes[row], author_id="-", occurred_at=at, published_at=at, bundle=BUNDLE, tags=tags)
         yield Received(event, "notes@1", 0, place, _NO_BYTES)

@@ -89,7 +89,7 @@ def is_run(directory: Path) -> bool:
 
 def data_hash(data: RecallData) -> str:
     """Of everything that training sees."""
-    hashed = hashlib.blake2b(msgspec.msgpack.encode([data.notes, data.readers, data.tags]), digest_size=16)
+    hashed = hashlib.blake2b(msgspec.msgpack.encode([data.notes, data.readers, data.tags, data.confidences]), digest_size=16)
     for column in data.actions:
         hashed.update(column.tobytes())
     return hashed.hexdigest()

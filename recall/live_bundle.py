@@ -75,9 +75,9 @@ class LateSpace:
         self._loading = threading.Lock()
         self._loaded: Space | None = None
 
-    def notes(self, tags: Sequence[Sequence[str]]) -> "Vectors":
+    def notes(self, tags: Sequence[Sequence[str]], confidences: Sequence[Sequence[float]] | None = None) -> "Vectors":
         """See ``Space``."""
-        return self._space().notes(tags)
+        return self._space().notes(tags, confidences)
 
     def readers(self, histories: Sequence[Sequence[ActedNote]]) -> "Vectors":
         """See ``Space``."""

@@ -84,9 +84,9 @@ class TogetherSpace:
         self._space = space
         self._readers: Together[Sequence[ActedNote], Vector] = Together(lambda histories: list(space.readers(histories)), most)
 
-    def notes(self, tags: Sequence[Sequence[str]]) -> Vector:
+    def notes(self, tags: Sequence[Sequence[str]], confidences: Sequence[Sequence[float]] | None = None) -> Vector:
         """See ``Space``."""
-        return self._space.notes(tags)
+        return self._space.notes(tags, confidences)
 
     def readers(self, histories: Sequence[Sequence[ActedNote]]) -> Vector:
         """See ``Space``."""

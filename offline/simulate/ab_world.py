@@ -15,7 +15,7 @@ from consumers.update_profiles import UpdateProfiles
 from models.roles import Space, TagEncoder, Tagger
 from models.spaces import load_space
 from offline.choose_recall import Chosen
-from offline.recall_data import load_dataset, with_tags
+from offline.recall_data import load_dataset, with_tagged
 from offline.recall_task import whole_task
 from offline.simulate.notes import Community, SimulatedNote
 from offline.simulate.write import write_dataset
@@ -105,7 +105,7 @@ def learned_spaces(log: Log, encoder: TagEncoder, tagger: Tagger) -> Iterator[li
         write_dataset(log.community, Path(place) / "log", log.notes, log.readers, lambda _: None, sessions_each=log.sessions_each)
         data = load_dataset(Path(place) / "log")
         answers = tagger.tag(data.events or [])
-        data = with_tags(data, {note: [tag.text for tag in answer.tags] for note, answer in zip(data.notes, answers, strict=True)})
+        data = with_tagged(data, {note: answer.tags for note, answer in zip(data.notes, answers, strict=True)})
         write_spaces(
             whole_task(data, "random"), encoder, Chosen(), Path(place) / "spaces", dimension=DIMENSION, seed=log.community.seed % 2**31
         )

@@ -114,6 +114,7 @@ def test_each_space_gets_the_tags_by_rank_and_a_vector_per_note(tmp_path: Path) 
     spaces = [HashingSpace(write_space(tmp_path / name, name, size)) for name, size in (("two_tower", 4), ("linear", 6))]
     job = IndexNotes(MemoryNotes(), LetterEncoder(), "b1", spaces)
     ranked = tagged("n1", NOW, "x", "y")
+    ranked = msgspec.structs.replace(ranked, tags=[ranked.tags[0], msgspec.structs.replace(ranked.tags[1], confidence=0.4)])
     shuffled = msgspec.structs.replace(ranked, tags=ranked.tags[::-1])
     for event in (ranked, shuffled):
         writes = job.handle(received(tagged("n0", NOW, "y", "z"), event, tagged("gone", NOW, "x", deleted=True), tagged("bare", NOW)))
@@ -122,7 +123,7 @@ def test_each_space_gets_the_tags_by_rank_and_a_vector_per_note(tmp_path: Path) 
         assert set(puts) == {(note, space) for note in ("n0", "n1") for space in ("tag", "two_tower", "linear")}
         for space in spaces:
             put = puts["n1", space.name]
-            assert put.vector.tobytes() == space.notes([["x", "y"]])[0].tobytes()
+            assert put.vector.tobytes() == space.notes([["x", "y"]], [[0.9, 0.4]])[0].tobytes()
             assert (put.published_at, put.occurred_at, put.author_id) == (NOW, NOW, "a")
 
 

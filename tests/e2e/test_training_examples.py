@@ -36,6 +36,8 @@ def test_examples_from_the_topic_are_those_of_an_independent_computation(setting
     assert (manifest["leaking"], manifest["refused"]) == (0, 0)
     versions = pl.read_parquet(out / "note-versions.parquet")
     tags = dict(versions.select("note_id", "tags").iter_rows())
+    sure = versions["confidences"].to_list()
+    assert [len(of) for of in sure] == [len(of) for of in versions["tags"].to_list()] and any(0 < one < 1 for of in sure for one in of)
     wanted = expected_examples([Interaction(**json.loads(line)) for line in interactions.read_text().splitlines()], tags)
     rows = pl.read_parquet(sorted(out.glob("day=*/*.parquet")))
     assert len(rows) == len(wanted) == manifest["rows"]

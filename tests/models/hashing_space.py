@@ -1,5 +1,5 @@
-"""A small real space without training: a tag is a random direction of its hash, a note the mean of its tags, a reader the weighted mean of
-the notes acted on. ``write_space`` makes its directory as an export does."""
+"""A small real space without training: a tag is a random direction of its hash, a note the mean of its tags by confidence, a
+reader the weighted mean of the notes acted on. ``write_space`` makes its directory as an export does."""
 
 import json
 import zlib
@@ -22,11 +22,11 @@ class HashingSpace:
         self.version: str = card["version"]
         self._scale = np.load(directory / "scale.npy")
 
-    def notes(self, tags: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+    def notes(self, tags: Sequence[Sequence[str]], confidences: Sequence[Sequence[float]] | None = None) -> NDArray[np.float32]:
         rows = np.zeros((len(tags), self.dimension), np.float32)
         for number, texts in enumerate(tags):
-            for text in texts:
-                rows[number] += self._direction(text)
+            for text, sure in zip(texts, confidences[number] if confidences else [1.0] * len(texts), strict=True):
+                rows[number] += np.float32(sure) * self._direction(text)
             if (length := np.linalg.norm(rows[number])) > 0:
                 rows[number] *= self._scale / length
         return rows

@@ -72,6 +72,54 @@ def test_the_first_tag_counts_most_by_its_vector_alone() -> None:
     assert second @ midi > first @ midi
 
 
+def by_confidence(notes: list[list[str]], sure: list[list[float]], texts: list[str], spec: ContentSpec) -> tuple[TagContent, np.ndarray]:
+    """Fitted with the tags' confidences."""
+    counts = sparse.csr_matrix(np.array([[float(text in note) for text in texts] for note in notes], np.float32))
+    dense = [
+        [of[note.index(text)] if text in note else 0.0 for text in texts] for note, of in zip(notes, sure, strict=True)
+    ]  # all above 0, so that both matrices hold the same places
+    confidences = sparse.csr_matrix(np.array(dense, np.float32))
+    vectors = HashingEncoder().encode([text.replace("-", " ") for text in texts])
+    content = fit_content(counts, texts, vectors, np.arange(len(notes)), spec, confidences=confidences)
+    return content, content.of_counts(counts, texts, vectors, confidences=confidences).matrix()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(0.05, 1.0)), max_size=5, unique_by=lambda pair: pair[0]),
+        min_size=2,
+        max_size=8,
+    ),
+    st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_confidences_count_the_same_in_training_and_serving(given_tags: list[list[tuple[str, float]]], power: float) -> None:
+    notes, sure = [[text for text, _ in tags] for tags in given_tags], [[much for _, much in tags] for tags in given_tags]
+    texts = sorted({text for note in notes for text in note}) or ["a"]
+    content, matrix = by_confidence(notes, sure, texts, ContentSpec(buckets=4, confidence_power=power))
+    together = content.of_notes(notes, HashingEncoder(), sure).matrix()
+    assert np.allclose(together, matrix, atol=1e-5)
+    for row, (note, of) in enumerate(zip(notes, sure, strict=True)):
+        assert np.array_equal(content.of_notes([note], HashingEncoder(), [of]).matrix()[0], together[row])
+
+
+def test_a_tag_counts_by_its_confidence_in_columns_and_vectors() -> None:
+    notes, texts = [["linen", "midi"], ["midi", "linen"], ["silk", "once"]], ["linen", "midi", "silk", "once"]
+    sure = [[0.9, 0.1], [0.9, 0.1], [1.0, 1.0]]
+    content, matrix = by_confidence(notes, sure, texts, ContentSpec(buckets=4, static=0.0, confidence_power=1.0))
+    linen, midi = (content.columns[text] for text in ("linen", "midi"))
+    assert np.isclose(matrix[0, linen] / matrix[0, midi], 9.0) and np.isclose(matrix[1, midi] / matrix[1, linen], 9.0)
+    vectors = matrix[:, content.width : -2] + np.array(content.centre, np.float32)
+    of_linen, of_midi = HashingEncoder().encode(["linen", "midi"])
+    assert vectors[0] @ of_linen > vectors[1] @ of_linen and vectors[1] @ of_midi > vectors[0] @ of_midi
+    alike, same = by_confidence(notes, sure, texts, ContentSpec(buckets=4, static=0.0))
+    assert np.allclose(same[0], same[1]) and np.allclose(alike.of_notes(notes[:1], HashingEncoder()).matrix()[0], same[0], atol=1e-6)
+    unsure = content.of_notes([["linen"]], HashingEncoder(), [[0.0]]).matrix()[0]
+    assert np.allclose(unsure, content.of_notes([["linen"]], HashingEncoder()).matrix()[0], atol=1e-6), (
+        "a note's only tag says what it says"
+    )
+
+
 def test_hashed_columns_can_be_left_without_weight() -> None:
     notes = [["linen", "once"], ["linen", "midi"], ["midi", "silk"]]
     texts = ["linen", "midi", "silk", "once"]

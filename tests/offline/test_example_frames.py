@@ -12,7 +12,8 @@ CLEAN = TrainingExample(
     event_id="e1", user_id="u", note_id="n2", action="like", occurred_at=1000, source="interactions", partition=0, offset=5, bundle="b",
     history_notes=["n1"], history_weights=[2.0], history_at=[900], profile_tags=["tea"], profile_scores=[2.0], tags=["cup"], tags_at=950,
 )  # fmt: skip
-VERSIONS = versions_of([("n1", 100, ["tea"], False, 0), ("n2", 950, ["cup"], False, 0), ("n2", 2000, ["cup", "gold"], False, 0)])
+TEA, CUP, GOLD = ("tea", 1.0), ("cup", 0.5), ("gold", 0.25)
+VERSIONS = versions_of([("n1", 100, [TEA], False, 0), ("n2", 950, [CUP], False, 0), ("n2", 2000, [CUP, GOLD], False, 0)])
 
 
 @pytest.mark.parametrize(

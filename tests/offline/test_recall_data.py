@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from offline.recall_data import FOREVER, coarse_tags, detect_layout, load_dataset, with_tags
+from offline.recall_data import FOREVER, coarse_tags, detect_layout, load_dataset, with_tagged, with_tags
 from schemas.errors import BadSetting, MissingPrerequisite
+from schemas.events import Tag
 
 
 def note(note_id: str, at: int, kind: str = "note.published", **more: object) -> dict[str, object]:
@@ -57,6 +58,14 @@ def test_citeulike_files(tmp_path: Path) -> None:
     assert list(zip(data.actions.reader.tolist(), data.actions.note.tolist(), strict=True)) == [(0, 0), (0, 2), (1, 1)]
     assert not data.dated
     assert with_tags(data, {"cu-1": ["x", "x"]}).tags == [[], ["x"], []]
+
+
+def test_a_taggers_tags_keep_their_confidences_and_others_have_none(tmp_path: Path) -> None:
+    data = load_dataset(write(tmp_path, [note("a", 1, tags=["x"]), note("b", 2, tags=["x"])], []))
+    tags = [Tag(text="y", dimension="", rank=1, confidence=0.75), Tag(text="z", dimension="", rank=2, confidence=0.5)]
+    tagged = with_tagged(data, {"b": tags})
+    assert (tagged.tags, tagged.confidences) == ([[], ["y", "z"]], [[], [0.75, 0.5]])
+    assert data.confidences is None and with_tags(tagged, {"a": ["x"]}).confidences is None
 
 
 def test_coarse_tags_are_genres_or_categories(tmp_path: Path) -> None:

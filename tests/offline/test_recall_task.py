@@ -53,6 +53,18 @@ def test_ranks_are_the_places_among_all_of_a_notes_tags() -> None:
     assert (content.ranks.indptr == content.counts.indptr).all()
 
 
+def test_confidences_stand_where_the_tags_do() -> None:
+    tags = [["rare", "x", "y"], ["y", "x"], ["x"], ["y", "x"]]
+    sure = [[0.1, 0.2, 0.3], [0.4, 0.5], [0.6], [0.7, 0.8]]
+    data = dataset([(0, 0, 1.0, 1)], tags)
+    assert tag_content(data, 2, 1.0).confidences is None
+    content = tag_content(data._replace(confidences=sure), 2, 1.0)
+    assert set(content.texts) == {"x", "y"} and (content.confidences.indptr == content.counts.indptr).all()
+    for note, given in enumerate(tags):
+        for text in set(given) & set(content.texts):
+            assert content.confidences[note, content.texts.index(text)] == np.float32(sure[note][given.index(text)])
+
+
 def test_time_protocol_asks_once_per_note_with_all_that_was_earlier() -> None:
     tags = [["x"]] * 8 + [[]]
     rows = [(0, note, 1.0, 10 + note) for note in range(6)]

@@ -88,7 +88,7 @@ class World:
         assert not self.notes.put([PutNote(record)])
         if tags:
             vector = note_vector(self.encoder.encode(tags), [0.9] * len(tags), range(1, len(tags) + 1))
-            vectors = {TAG_SPACE: vector} | {name: space.notes([tags])[0] for name, space in self.spaces.items()}
+            vectors = {TAG_SPACE: vector} | {name: space.notes([tags], [[0.9] * len(tags)])[0] for name, space in self.spaces.items()}
             self.index.upsert(
                 [PutVector(note_id, author, record.category, at, record.occurred_at, of, space) for space, of in vectors.items()]
             )
