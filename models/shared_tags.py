@@ -15,7 +15,7 @@ from models.words import stem, words_of
 from models.works import find_works, is_name
 from schemas.events import Category, NoteEvent, Tag
 
-CONCEPTS_SHARE = 0.6  # of a note's tags
+CONCEPTS_SHARE = 0.8  # of a note's tags
 WORK_CONFIDENCES = (0.95, 0.9)
 CONCEPT_CONFIDENCE = 0.85
 

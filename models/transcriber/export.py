@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from msgspec import Struct, field
@@ -18,6 +19,7 @@ from models.transcriber.pipeline import SenseVoiceTranscriber
 from models.transcriber.voices import SileroVoices
 
 OPSET = 14
+Precision = Literal["both", "int8", "float32"]
 Floats = NDArray[np.float32]
 
 
@@ -38,15 +40,15 @@ class Parity(Struct, frozen=True):
     differences: list[Difference] = field(default_factory=list)
 
 
-def export(directory: Path, out: Path, *, int8: bool) -> SpeechFiles:
-    """Writes the network as ``model.onnx``, or quantised as ``model_quant.onnx``, and beside it what else the texts depend on.
+def export(directory: Path, out: Path, *, precision: Precision) -> SpeechFiles:
+    """Writes the network as ``model.onnx``, quantised as ``model_quant.onnx``, or both, and beside it what else the texts depend on.
 
     Quantised are the weights of matrix products, by output channel; activations at run time.
 
     Args:
         directory: with ``model.pt``.
         out: made if need be; files there are replaced once the new ones are whole.
-        int8: quantise.
+        precision: ``float32``; ``int8``; ``both``, where float32 hears again what int8 doubts.
 
     Raises:
         BadSetting: when ``directory`` is no SenseVoice's.
@@ -56,17 +58,18 @@ def export(directory: Path, out: Path, *, int8: bool) -> SpeechFiles:
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as scratch:
         network = Path(scratch, ONNX)
         _trace(files, network)
-        name = QUANTISED if int8 else ONNX
-        if int8:
+        names = {"both": (ONNX, QUANTISED), "int8": (QUANTISED,), "float32": (ONNX,)}[precision]
+        if QUANTISED in names:
             _quantise(network, Path(scratch, QUANTISED))
         for other in (ONNX, QUANTISED, TORCH):
             if out != directory or other in (ONNX, QUANTISED):
                 (out / other).unlink(missing_ok=True)
-        Path(scratch, name).replace(out / name)
+        for name in names:
+            Path(scratch, name).replace(out / name)
     if out.resolve() != directory.resolve():
         for source, target in ((directory / CONFIG, CONFIG), (files.cmvn, CMVN), (files.pieces, files.pieces.name)):
             shutil.copyfile(source, out / target)
-    return speech_files(out, name)
+    return speech_files(out)
 
 
 def parity(directory: Path, exported: SpeechFiles, sounds: Sequence[Floats]) -> Parity:

@@ -30,7 +30,7 @@ class FrontEndSpec(Struct, frozen=True, kw_only=True):
 
 
 class SpeechFiles(NamedTuple):
-    """``weights``: the file that is run."""
+    """``weights``: the file that is run; ``exact``: the network in float32 beside a quantised one, which hears again what that doubts."""
 
     directory: Path
     config: dict[str, Any]
@@ -38,6 +38,7 @@ class SpeechFiles(NamedTuple):
     cmvn: Path
     pieces: Path
     weights: Path
+    exact: Path | None = None
 
     @property
     def onnx(self) -> bool:
@@ -47,7 +48,7 @@ class SpeechFiles(NamedTuple):
     @property
     def parts(self) -> list[Path]:
         """All files that the texts depend on."""
-        return [self.directory / CONFIG, self.cmvn, self.pieces, self.weights]
+        return [self.directory / CONFIG, self.cmvn, self.pieces, self.weights, *([self.exact] if self.exact else [])]
 
     def version(self) -> str:
         """Changes with any of the files, whatever their directory."""
@@ -63,7 +64,7 @@ def speech_files(directory: Path, weights: str | None = None) -> SpeechFiles:
 
     Args:
         directory: of the model.
-        weights: name of the weights to take; by default ONNX before torch, quantised first.
+        weights: name of the weights to take, alone; by default ONNX before torch, quantised first, with float32 beside it if it is there.
 
     Raises:
         BadSetting: naming the file that is missing or no SenseVoice's.
@@ -78,7 +79,8 @@ def speech_files(directory: Path, weights: str | None = None) -> SpeechFiles:
     found = next((directory / name for name in names if (directory / name).is_file()), None)
     if found is None:
         raise BadSetting(f"transcriber_model: {directory} has none of {', '.join(names)}; give a directory with SenseVoice's files")
-    return SpeechFiles(directory, config, front_end_of(config), directory / CMVN, pieces[0], found)
+    exact = directory / ONNX if weights is None and found.name == QUANTISED and (directory / ONNX).is_file() else None
+    return SpeechFiles(directory, config, front_end_of(config), directory / CMVN, pieces[0], found, exact)
 
 
 def front_end_of(config: dict[str, Any]) -> FrontEndSpec:

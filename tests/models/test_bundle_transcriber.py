@@ -21,7 +21,7 @@ def root(tmp_path_factory):
     """A tag encoder, a transcriber and another one."""
     root = tmp_path_factory.mktemp("data")
     write_encoder(root / "tiny")
-    export(write_untrained(root / "torch"), root / "speech", int8=False)
+    export(write_untrained(root / "torch"), root / "speech", precision="float32")
     shutil.copytree(root / "speech", root / "other")
     with (root / "other" / "am.mvn").open("a") as file:
         file.write("\n")

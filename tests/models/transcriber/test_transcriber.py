@@ -17,7 +17,7 @@ from models.transcriber import load_transcriber, open_transcriber
 from models.transcriber.export import export, parity
 from models.transcriber.files import ONNX, QUANTISED, TORCH, speech_files
 from models.transcriber.load import transcriber_directory
-from models.transcriber.onnx_engine import OnnxRecogniser
+from models.transcriber.onnx_engine import OnnxRecogniser, doubtful
 from models.transcriber.pipeline import BatchSpec, SenseVoiceTranscriber, batches
 from models.transcriber.voices import SileroVoices
 from schemas.errors import BadSetting
@@ -27,15 +27,15 @@ from tests.models.transcriber.voice import VOICE, write_untrained
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """An untrained model in torch, exported, and quantised."""
+    """An untrained model in torch, exported, quantised, and both."""
     root = tmp_path_factory.mktemp("speech")
     write_untrained(root / "torch")
-    export(root / "torch", root / "onnx", int8=False)
-    export(root / "torch", root / "int8", int8=True)
+    for name, precision in (("onnx", "float32"), ("int8", "int8"), ("both", "both")):
+        export(root / "torch", root / name, precision=precision)
     return root
 
 
-@pytest.fixture(scope="module", params=["torch", "onnx", "int8"])
+@pytest.fixture(scope="module", params=["torch", "onnx", "int8", "both"])
 def hearing(root, request):
     return open_transcriber(root / request.param, Settings())
 
@@ -76,8 +76,8 @@ def test_onnx_says_what_torch_says(root, sounds):
 
 
 def test_versions_follow_the_files(root, tmp_path):
-    versions = {name: open_transcriber(root / name, Settings()).version for name in ("torch", "onnx", "int8")}
-    assert len(set(versions.values())) == 3
+    versions = {name: open_transcriber(root / name, Settings()).version for name in ("torch", "onnx", "int8", "both")}
+    assert len(set(versions.values())) == 4
     shutil.copytree(root / "onnx", tmp_path / "copy")
     assert open_transcriber(tmp_path / "copy", Settings()).version == versions["onnx"]
     with (tmp_path / "copy" / "am.mvn").open("a") as file:
@@ -87,11 +87,14 @@ def test_versions_follow_the_files(root, tmp_path):
 
 def test_the_exported_network_is_taken_before_torch(root, tmp_path):
     shutil.copytree(root / "torch", tmp_path / "both")
-    export(tmp_path / "both", tmp_path / "both", int8=False)
+    export(tmp_path / "both", tmp_path / "both", precision="float32")
     assert {path.name for path in (tmp_path / "both").iterdir()} >= {TORCH, ONNX}
     assert speech_files(tmp_path / "both").weights.name == ONNX
-    export(tmp_path / "both", tmp_path / "both", int8=True)
+    export(tmp_path / "both", tmp_path / "both", precision="int8")
     assert {path.name for path in (tmp_path / "both").iterdir()} & {ONNX, QUANTISED} == {QUANTISED}
+    made = export(tmp_path / "both", tmp_path / "both", precision="both")
+    assert (made.weights.name, made.exact.name) == (QUANTISED, ONNX) and made == speech_files(tmp_path / "both")
+    assert speech_files(tmp_path / "both", QUANTISED).exact is None
 
 
 def test_the_settings_name_the_model(root):
@@ -172,6 +175,40 @@ def test_pieces_are_decoded_greedily(root):
     assert recogniser.text(np.array([10**6, -5])) == "" and recogniser.text(np.zeros(0, np.int64)) == ""
 
 
+LOGITS = st.lists(st.lists(st.sampled_from([0.0, 0.2, 0.4, 0.9, 2.0]), min_size=4, max_size=4), min_size=1, max_size=7)
+
+
+@given(LOGITS)
+def test_what_is_doubtful_is_what_another_piece_nearly_as_likely_would_change(rows):
+    """By hand: each frame's second piece in place of its first, the whole path read again."""
+    logits = np.array(rows, np.float32)
+
+    def read(path):
+        kept = [piece for at, piece in enumerate(path) if not at or path[at - 1] != piece]
+        return [piece for piece in kept if piece != 0]
+
+    path = logits.argmax(axis=-1).tolist()
+    changes = False
+    for at, row in enumerate(logits):
+        second = max((piece for piece in range(4) if piece != path[at]), key=lambda piece: (row[piece], -piece))
+        changes |= bool(row[path[at]] - row[second] < 0.5) and read([*path[:at], second, *path[at + 1 :]]) != read(path)
+    assert doubtful(logits, 0.5) == changes
+
+
+def test_float32_hears_again_what_int8_doubts_and_nothing_else(root, monkeypatch):
+    """An untrained network doubts everything, so it reads as float32; told that it doubts nothing, as int8."""
+    sound = open_sound(VOICE).samples[:60_000]
+    exact, quick, both = (OnnxRecogniser(speech_files(root / name)) for name in ("onnx", "int8", "both"))
+    pieces = [sound, sound[:30_000], sound[10_000:50_000]]
+    asked = []
+    monkeypatch.setattr("models.transcriber.onnx_engine.doubtful", lambda logits: asked.append(len(logits)) or len(asked) == 2)
+    mixed = [quick.recognise(pieces[:1])[0], exact.recognise(pieces[1:2])[0], quick.recognise(pieces[2:])[0]]
+    assert both.recognise(pieces) == mixed and len(asked) == 3
+    monkeypatch.setattr("models.transcriber.onnx_engine.doubtful", lambda _logits: True)
+    assert both.recognise(pieces) == exact.recognise(pieces)
+    assert quick.recognise(pieces[:1]) != exact.recognise(pieces[:1]), "or the test tells nothing"
+
+
 @given(st.lists(st.integers(1, 300_000), max_size=60), st.integers(1, 16), st.floats(1.0, 30.0), st.floats(1.0, 3.0))
 def test_batches_hold_each_stretch_once_and_like_lengths(lengths, most, seconds, stretch):
     found = list(batches(lengths, most, BatchSpec(seconds=seconds, stretch=stretch)))
@@ -181,14 +218,17 @@ def test_batches_hold_each_stretch_once_and_like_lengths(lengths, most, seconds,
         assert len(batch) == 1 or (len(batch) <= most and longest <= stretch * shortest and longest * len(batch) <= seconds * SAMPLE_RATE)
 
 
-@pytest.mark.parametrize(("given", "weights"), [(["--float32"], ONNX), (["--cer", "1"], QUANTISED)])
+@pytest.mark.parametrize(
+    ("given", "weights"),
+    [([], [QUANTISED, ONNX]), (["--precision", "float32"], [ONNX]), (["--precision", "int8", "--cer", "1"], [QUANTISED])],
+)
 def test_export_by_the_command_line(root, tmp_path, given, weights):
-    """int8 unless float32 is asked for; random weights may read otherwise in int8."""
+    """Random weights may read otherwise in int8 alone."""
     from offline.transcriber_cli import transcriber
 
     words = ["export", str(root / "torch"), str(VOICE), "--out", str(tmp_path / "out"), "--json", *given]
     done = CliRunner().invoke(transcriber, words, catch_exceptions=False)
     document = json.loads(done.stdout)
     assert done.exit_code == 0 and document["passes"] and document["weights"] == weights
-    assert document["bytes"] == (tmp_path / "out" / weights).stat().st_size
-    assert document["parity"]["same"] == 1 or weights == QUANTISED
+    assert document["bytes"] == sum((tmp_path / "out" / name).stat().st_size for name in weights)
+    assert document["parity"]["same"] == 1 or weights == [QUANTISED]
