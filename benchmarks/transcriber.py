@@ -22,8 +22,8 @@ from benchmarks.demo_weights import write_demo
 from benchmarks.report import Row
 from models.sound import SAMPLE_RATE
 from models.transcriber.distance import error_rate
-from models.transcriber.export import Precision, export
-from models.transcriber.files import CMVN, TORCH, speech_files
+from models.transcriber.export import export
+from models.transcriber.files import CMVN, TORCH, Precision, speech_files
 from models.transcriber.front_end import write_cmvn
 from models.transcriber.onnx_engine import OnnxRecogniser
 from models.transcriber.pipeline import BatchSpec, Recogniser, SenseVoiceTranscriber, batches

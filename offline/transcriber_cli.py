@@ -3,14 +3,15 @@
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import click
 import msgspec
 
+from models.transcriber.files import Precision
+
 tell = partial(click.echo, err=True)
 INT8_CER = 0.01
-Precision = Literal["both", "int8", "float32"]
 
 
 @click.group()
@@ -27,7 +28,7 @@ def transcriber() -> None:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of the exported model.")
 @click.option(
     "--precision",
-    type=click.Choice(["both", "int8", "float32"]),
+    type=click.Choice(get_args(Precision)),
     default="both",
     show_default=True,
     help="int8: a quarter of the size, the fastest; now and then another letter. both: float32 hears again what int8 doubts.",

@@ -7,19 +7,17 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from models.transcriber.distance import error_rate
-from models.transcriber.files import CMVN, CONFIG, ONNX, QUANTISED, TORCH, SpeechFiles, speech_files
+from models.transcriber.files import CMVN, CONFIG, ONNX, QUANTISED, TORCH, Precision, SpeechFiles, speech_files
 from models.transcriber.pipeline import SenseVoiceTranscriber
 from models.transcriber.voices import SileroVoices
 
 OPSET = 14
-Precision = Literal["both", "int8", "float32"]
 Floats = NDArray[np.float32]
 
 
@@ -48,7 +46,7 @@ def export(directory: Path, out: Path, *, precision: Precision) -> SpeechFiles:
     Args:
         directory: with ``model.pt``.
         out: made if need be; files there are replaced once the new ones are whole.
-        precision: ``float32``; ``int8``; ``both``, where float32 hears again what int8 doubts.
+        precision: which of the two networks.
 
     Raises:
         BadSetting: when ``directory`` is no SenseVoice's.

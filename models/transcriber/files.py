@@ -6,7 +6,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from msgspec import Struct
@@ -15,6 +15,8 @@ from schemas.errors import BadSetting
 
 CONFIG, CMVN, TORCH, ONNX, QUANTISED = "config.yaml", "am.mvn", "model.pt", "model.onnx", "model_quant.onnx"
 FORMAT = "1"
+Precision = Literal["both", "int8", "float32"]
+"""Of an exported network: float32; int8; both, where float32 hears again what int8 doubts."""
 
 
 class FrontEndSpec(Struct, frozen=True, kw_only=True):
