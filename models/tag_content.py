@@ -124,6 +124,7 @@ class TagContent(Struct, frozen=True, dict=True):
         worth = rarity**spec.idf_power * np.where(columns < len(self.columns), np.float32(1.0), np.float32(spec.hashed))
         place = sparse.csr_matrix((worth, (np.arange(len(texts)), columns)), shape=(len(texts), self.width))
         tags = counts @ place
+        tags.sort_indices()  # else the whole matrix' order decides in which one scipy adds, and a row's last bit hangs on others
         lengths = np.sqrt(np.asarray(tags.multiply(tags).sum(axis=1)).ravel())
         tags = (sparse.diags(1.0 / np.maximum(lengths, 1e-12)) @ tags).tocsr().astype(np.float32)
         dense = pooled(_by_rank(counts, ranks, spec), rarity, vectors)
