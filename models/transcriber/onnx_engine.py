@@ -68,9 +68,8 @@ class OnnxRecogniser:
 
     def text(self, path: NDArray[np.int64]) -> str:
         """The text of the likeliest piece per frame: repeats are one, blanks are none; what is no piece is left out."""
-        kept = path[np.concatenate([[True], path[1:] != path[:-1]])] if len(path) else path
         size = self._pieces.get_piece_size()
-        return str(self._pieces.decode([piece for piece in kept.tolist() if piece != BLANK and 0 <= piece < size]))
+        return str(self._pieces.decode([piece for piece in _collapsed(path.tolist()) if 0 <= piece < size]))
 
 
 def doubtful(logits: Floats, margin: float = DOUBT) -> bool:
