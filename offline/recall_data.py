@@ -107,10 +107,7 @@ def with_tags(data: RecallData, labels: Mapping[str, Sequence[str]]) -> RecallDa
 
 def with_tagged(data: RecallData, tagged: Mapping[str, Sequence[Tag]]) -> RecallData:
     """The same dataset with what a tagger gave, texts and confidences, by note id."""
-    found = [tagged.get(note, ()) for note in data.notes]
-    return data._replace(
-        tags=[[tag.text for tag in mine] for mine in found], confidences=[[tag.confidence for tag in mine] for mine in found]
-    )
+    return _with_confidences(data, [[(tag.text, tag.confidence) for tag in tagged.get(note, ())] for note in data.notes])
 
 
 def coarse_tags(data: RecallData, directory: Path) -> RecallData:
@@ -167,11 +164,20 @@ def _load_examples(directory: Path) -> RecallData:
 
     versions = pl.read_parquet(directory / VERSIONS_FILE).sort("occurred_at", "revision")
     newest = versions.unique("note_id", keep="last", maintain_order=True).filter(~pl.col("deleted"))
-    tags = newest["tags"].to_list()
+    tags = [list(dict.fromkeys(given)) for given in newest["tags"].to_list()]
     columns = ("user_id", "note_id", "action", "occurred_at")
     acts = pl.scan_parquet(directory / "day=*" / "*.parquet").select(columns).collect()
     data = _assemble(directory.resolve().name, newest["note_id"].to_list(), tags, [Act(*row) for row in acts.iter_rows()], None)
-    return data._replace(confidences=newest["confidences"].to_list() if "confidences" in newest.columns else None)
+    if "confidences" not in newest.columns:
+        return data
+    return _with_confidences(data, [list(zip(*both, strict=True)) for both in newest.select("tags", "confidences").iter_rows()])
+
+
+def _with_confidences(data: RecallData, given: Sequence[Sequence[tuple[str, float]]]) -> RecallData:
+    """The dataset with those tags of its notes; of a text that a note has twice the first counts."""
+    kept = [dict(reversed(mine)) for mine in given]
+    tags = [list(dict.fromkeys(text for text, _ in mine)) for mine in given]
+    return data._replace(tags=tags, confidences=[[of[text] for text in mine] for of, mine in zip(kept, tags, strict=True)])
 
 
 def _load_citeulike(directory: Path) -> RecallData:

@@ -62,7 +62,10 @@ def test_citeulike_files(tmp_path: Path) -> None:
 
 def test_a_taggers_tags_keep_their_confidences_and_others_have_none(tmp_path: Path) -> None:
     data = load_dataset(write(tmp_path, [note("a", 1, tags=["x"]), note("b", 2, tags=["x"])], []))
-    tags = [Tag(text="y", dimension="", rank=1, confidence=0.75), Tag(text="z", dimension="", rank=2, confidence=0.5)]
+    tags = [
+        Tag(text=text, dimension="", rank=rank, confidence=sure)
+        for rank, (text, sure) in enumerate([("y", 0.75), ("z", 0.5), ("y", 0.1)], 1)
+    ]
     tagged = with_tagged(data, {"b": tags})
     assert (tagged.tags, tagged.confidences) == ([[], ["y", "z"]], [[], [0.75, 0.5]])
     assert data.confidences is None and with_tags(tagged, {"a": ["x"]}).confidences is None
