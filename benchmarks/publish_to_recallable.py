@@ -17,7 +17,7 @@ from benchmarks.report import Row
 from consumers.namespace import drop_namespace
 from consumers.tag_notes import now_ms
 from models.handbook import Handbook, load_handbook
-from offline.live import percentiles, publish_live, running_consumers, timing, wait_caught_up, wait_recallable
+from offline.live import open_publisher, percentiles, publish_live, running_consumers, timing, wait_caught_up, wait_recallable
 from recall.build import open_readers
 from schemas.events import CATEGORIES, NoteEvent, Product
 from schemas.settings import load
@@ -38,10 +38,10 @@ def run() -> list[Row]:
     create_topics(settings, all_topics(settings.namespace))
     try:
         log = Path(tempfile.mkdtemp(prefix="tagstream-bench-"), "consumers.log")
-        with running_consumers(settings, log, lambda _: None, JOBS):
-            publish_live(settings, [composed(handbook, rng, number) for number in range(WARM)], PER_S)
+        with running_consumers(settings, log, lambda _: None, JOBS), open_publisher(settings) as publisher:
+            publish_live(settings, [composed(handbook, rng, number) for number in range(WARM)], PER_S, publisher)
             wait_caught_up(settings, JOBS)
-            sent = publish_live(settings, [composed(handbook, rng, WARM + number) for number in range(NOTES)], PER_S)
+            sent = publish_live(settings, [composed(handbook, rng, WARM + number) for number in range(NOTES)], PER_S, publisher)
             wait_caught_up(settings, JOBS)
             _, notes, _ = open_readers(settings)
             records = wait_recallable(notes, list(sent), sent)

@@ -22,11 +22,12 @@ from consumers.namespace import drop_namespace
 from consumers.tag_notes import now_ms
 from models.bundle_build import build_bundle
 from models.handbook import load_handbook
-from offline.live import percentiles, publish, publish_live, running_consumers, timing, wait_caught_up, wait_recallable
+from offline.live import open_publisher, percentiles, publish, publish_live, running_consumers, timing, wait_caught_up, wait_recallable
 from recall.build import open_readers
 from schemas.events import Interaction, NoteEvent
 from schemas.settings import Settings, environ_of, load
 from schemas.topics import all_topics
+from streams.publisher import KafkaPublisher
 from streams.topics_admin import create_topics
 
 PER_S = 10.0
@@ -46,22 +47,22 @@ def run() -> list[Row]:
     notes = [composed(handbook, rng, number) for number in range(BACKLOG + WARM + 3 * NOTES)]
     old, live = notes[:BACKLOG], iter(notes[BACKLOG:])
     try:
-        with running_consumers(settings, scratch / "consumers.log", lambda _: None):
-            publish(settings, old)
+        with running_consumers(settings, scratch / "consumers.log", lambda _: None), open_publisher(settings) as publisher:
+            publish(settings, old, publisher)
             wait_caught_up(settings)
-            publish(settings, _actions(rng, [note.note_id for note in old]))
+            publish(settings, _actions(rng, [note.note_id for note in old]), publisher)
             wait_caught_up(settings)
-            publish_live(settings, [next(live) for _ in range(WARM)], PER_S)
-            took = {"before": _live(settings, [next(live) for _ in range(NOTES)])}
+            publish_live(settings, [next(live) for _ in range(WARM)], PER_S, publisher)
+            took = {"before": _live(settings, [next(live) for _ in range(NOTES)], publisher)}
             command = [sys.executable, "-m", "tagstream", "replay", "all", "--into", str(made), "--json"]
             log = (scratch / "replay.log").open("w")
             with log, subprocess.Popen(command, env=environ_of(settings), stdout=subprocess.PIPE, stderr=log) as replay:
                 time.sleep(3.0)  # its models are loaded before it competes
-                took["during"] = _live(settings, [next(live) for _ in range(NOTES)])
+                took["during"] = _live(settings, [next(live) for _ in range(NOTES)], publisher)
                 outlasted = replay.poll() is None
                 replay.communicate()
             assert replay.returncode == 0, (scratch / "replay.log").read_text()[-2000:]
-            took["after"] = _live(settings, [next(live) for _ in range(NOTES)])
+            took["after"] = _live(settings, [next(live) for _ in range(NOTES)], publisher)
     finally:
         drop_namespace(settings)
     note = "" if outlasted else "the backfill ended before the notes did: more backlog is needed"
@@ -82,8 +83,8 @@ def run() -> list[Row]:
     return rows
 
 
-def _live(settings: Settings, notes: Sequence[NoteEvent]) -> dict[str, float]:
-    sent = publish_live(settings, notes, PER_S)
+def _live(settings: Settings, notes: Sequence[NoteEvent], publisher: KafkaPublisher) -> dict[str, float]:
+    sent = publish_live(settings, notes, PER_S, publisher)
     _, store, _ = open_readers(settings)
     return percentiles([timing(record) for record in wait_recallable(store, list(sent), sent)], "recallable")
 

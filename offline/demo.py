@@ -7,6 +7,7 @@ touched and every run shows the same.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from consumers.tag_notes import now_ms
 from deploy.local.stack import Stack
 from offline.live import (
     METRICS,
+    open_publisher,
     percentiles,
     publish,
     publish_live,
@@ -99,13 +101,14 @@ def _event_path(live: Settings, console: Console) -> Shown:
     known = [note for note in notes if note.note_id in touched]
     fresh = [note for note in notes if note.note_id not in touched]
     log = Path(live.data, "demo-consumers.log")
-    with running_consumers(live, log, lambda text: console.print(f"[bold]consume[/] {text}", highlight=False), (*JOBS, METRICS)):
+    told = partial(console.print, highlight=False)
+    with running_consumers(live, log, lambda text: told(f"[bold]consume[/] {text}"), (*JOBS, METRICS)), open_publisher(live) as publisher:
         console.print(f"[bold]publish[/] {len(known)} note events that readers know, then {len(interactions)} interactions")
-        publish(live, known)
+        publish(live, known, publisher)
         wait_caught_up(live)
-        publish(live, interactions)
+        publish(live, interactions, publisher)
         console.print(f"[bold]publish[/] {len(fresh)} note events nobody has seen, {LIVE_PER_S:.0f} a second")
-        sent = publish_live(live, fresh, LIVE_PER_S)
+        sent = publish_live(live, fresh, LIVE_PER_S, publisher)
         wait_caught_up(live)
         stores = open_stores(live)
         records = wait_recallable(stores.notes, [note.note_id for note in notes], sent)

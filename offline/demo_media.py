@@ -4,6 +4,7 @@ The tagger is a ``VlmTagger`` and the transcriber a SenseVoice, opened by their 
 simulated community alone, so its notes are what they are shown, and of those only ones that they never learned from.
 """
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import Struct
 from rich.console import Console
 
 from consumers.namespace import drop_namespace
-from offline.live import publish_live, running_consumers, timing, wait_caught_up, wait_recallable
+from offline.live import open_publisher, publish_live, running_consumers, timing, wait_caught_up, wait_recallable
 from offline.simulate.notes import Community, SimulatedNote
 from offline.simulate.render import render_note
 from offline.simulate.truth import Attribute, Truth
@@ -73,9 +74,10 @@ def see_and_hear(settings: Settings, console: Console) -> SeenAndHeard:
     drop_namespace(live)
     create_topics(live, all_topics(live.namespace))
     log = Path(settings.data, "demo-media-consumers.log")
-    with running_consumers(live, log, lambda text: console.print(f"[bold]consume[/] {text}", highlight=False), JOBS):
+    told = partial(console.print, highlight=False)
+    with running_consumers(live, log, lambda text: told(f"[bold]consume[/] {text}"), JOBS), open_publisher(live) as publisher:
         console.print(f"[bold]publish[/] {len(events)} note events with media, to the demo models")
-        sent = publish_live(live, events, PER_S)
+        sent = publish_live(live, events, PER_S, publisher)
         wait_caught_up(live, JOBS)
         stored = {record.note_id: record for record in wait_recallable(open_stores(live).notes, list(sent), sent)}
     records = [stored[event.note_id] for event in events]

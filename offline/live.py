@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -52,18 +52,27 @@ def running_consumers(settings: Settings, log: Path, tell: Callable[[str], None]
                 process.wait(30)
 
 
-def publish(settings: Settings, events: Sequence[NoteEvent | Interaction]) -> None:
-    """Publishes as fast as possible and returns when all is acknowledged."""
-    publisher = KafkaPublisher(settings)
-    for event in events:
-        _send(publisher, settings, event)
-    publisher.flush(30)
-    publisher.close()
-
-
-def publish_live(settings: Settings, notes: Sequence[NoteEvent], per_s: float) -> dict[str, int]:
-    """Publishes as a community would, one after the other, each at its own present moment; note_id -> epoch ms."""
+@contextmanager
+def open_publisher(settings: Settings) -> Iterator[KafkaPublisher]:
+    """A connection as a community's service holds one. The first record of a new one waits half a second: the client asks for the id that
+    keeps its records in order and single, and asks again only then."""
     publisher = KafkaPublisher(settings, linger_ms=0)
+    try:
+        yield publisher
+    finally:
+        publisher.close()
+
+
+def publish(settings: Settings, events: Sequence[NoteEvent | Interaction], publisher: KafkaPublisher | None = None) -> None:
+    """Publishes as fast as possible, by a connection of its own if none is given, and returns when all is acknowledged."""
+    with nullcontext(publisher) if publisher is not None else open_publisher(settings) as opened:
+        for event in events:
+            _send(opened, settings, event)
+        opened.flush(30)
+
+
+def publish_live(settings: Settings, notes: Sequence[NoteEvent], per_s: float, publisher: KafkaPublisher) -> dict[str, int]:
+    """Publishes as a community would, one after the other, each at its own present moment; note_id -> epoch ms."""
     sent: dict[str, int] = {}
     start = time.monotonic()
     for number, note in enumerate(notes):
@@ -72,7 +81,6 @@ def publish_live(settings: Settings, notes: Sequence[NoteEvent], per_s: float) -
         first = sent.setdefault(note.note_id, at)
         _send(publisher, settings, msgspec.structs.replace(note, occurred_at=at, published_at=first))
     publisher.flush(30)
-    publisher.close()
     return sent
 
 
