@@ -98,9 +98,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     serve_threads: Annotated[Positive, _doc("requests the HTTP API works on at a time")] = 16
     serve_batch: Annotated[Positive, _doc("readers whose searches the HTTP API makes as one under load; 1 = none together")] = 32
     tag_notes_batch: Annotated[Positive, _doc("notes per tagger batch")] = 16
-    tag_notes_batch_age_s: Annotated[NotNegative, _doc("longest wait for a tagger batch to fill, seconds")] = 0.05
+    tag_notes_batch_age_s: Annotated[NotNegative, _doc("longest wait for a tagger batch to fill, seconds")] = 0.01
     index_notes_batch: Annotated[Positive, _doc("notes per index batch")] = 500
-    index_notes_batch_age_s: Annotated[NotNegative, _doc("longest wait for an index batch to fill, seconds")] = 0.05
+    index_notes_batch_age_s: Annotated[NotNegative, _doc("longest wait for an index batch to fill, seconds")] = 0.01
     update_profiles_batch: Annotated[Positive, _doc("interactions per profile batch")] = 400_000
     update_profiles_batch_age_s: Annotated[NotNegative, _doc("longest wait for a profile batch to fill, seconds")] = 1.0
     profile_cache: Annotated[int, Meta(ge=0), _doc("readers whose record head the profile consumer keeps in memory")] = 20_000
