@@ -19,7 +19,7 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from models.guards import Guards
 from models.handbook import load_handbook
-from models.prompts import answer_schema
+from models.prompts import STYLES, answer_schema
 from models.roles import NoteMedia, SeenImage
 from models.vlm_card import VlmCard
 from models.vlm_model import VlmModel
@@ -57,7 +57,7 @@ def main(*, out: Path, device: str, batches: str, new_tokens: int, seconds: floa
     figures: dict[str, Any] = {"machine": _machine(device), "parameters": sum(p.numel() for p in model.model.parameters()), "batches": {}}
     figures |= {"new_tokens": new_tokens, "dtype": str(model.model.dtype), "prompt_tokens": _prompt_tokens(model)}
     for size in map(int, batches.split(",")):
-        if time.monotonic() - began > seconds:
+        if figures["batches"] and time.monotonic() - began > seconds:
             figures["left_out"] = f"batches of {size} and more: out of time"
             break
         figures["batches"][size] = _tagger_rate(model, size, new_tokens)
@@ -88,10 +88,7 @@ def _model(device: str, tiny: bool) -> VlmModel:
         model = Qwen3VLForConditionalGeneration(config).eval()
     torch.set_default_dtype(before)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
-    handbook_version = handbook.version
-    from models.prompts import STYLES
-
-    card = VlmCard(style="compact", prompt=STYLES["compact"].version, handbook=handbook_version, image_pixels=SIDE * SIDE, version="random")
+    card = VlmCard(style="compact", prompt=STYLES["compact"].version, handbook=handbook.version, image_pixels=SIDE * SIDE, version="random")
     return VlmModel(model, make_processor(tokenizer, SIDE * SIDE), card, "random weights of Qwen3-VL-2B's shape")
 
 
