@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from msgspec.structs import replace
@@ -43,13 +44,13 @@ def test_a_replay_steps_back_behind_everything_else(idle):
 
 def waits(priorities: bool, live: EndpointSpec, backfill: EndpointSpec) -> tuple[int, int]:
     """Backfill requests that a live one found waiting, and that it waited for, at most, of twelve live ones in the middle of forty."""
-    slot = OneSlot(lambda body: "[]", priorities=priorities, service_s=0.005)
+    slot = OneSlot(lambda body: "[]", priorities=priorities, service_s=0.02)
     with chat_server(slot) as server:
         first, second = (ChatEndpoint(replace(spec, url=server.url)) for spec in (live, backfill))
         replaying = threading.Thread(target=second.ask_all, args=([ASK] * 40,))
         replaying.start()
         while len(slot.of("new")) < 12:
-            pass
+            time.sleep(0.001)
         assert all(one.text == "[]" for one in first.ask_all([ASK] * 12))
         replaying.join()
         first.close()
