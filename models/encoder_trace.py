@@ -4,9 +4,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 
-def trace_encoder(source: Path, path: Path) -> None:
-    """Writes the graph ``ids (texts, tokens) int64 -> hidden (texts, tokens, dimension)`` of any encoder transformers loads."""
+
+def trace_encoder(source: Path, path: Path, projection: NDArray[np.float32] | None = None) -> None:
+    """Writes the graph ``ids (texts, tokens) int64 -> hidden (texts, tokens, dimension)`` of any encoder transformers loads; hidden states
+    are multiplied by ``projection``, (out, in), at last."""
     import torch
     from transformers import AutoModel
 
@@ -16,9 +20,11 @@ def trace_encoder(source: Path, path: Path) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.model = model
+            self.projection = None if projection is None else torch.from_numpy(projection.T.copy())
 
         def forward(self, ids: torch.Tensor) -> Any:
-            return self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+            hidden = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+            return hidden if self.projection is None else hidden @ self.projection
 
     axes = {0: "texts", 1: "tokens"}
     with torch.no_grad(), warnings.catch_warnings():

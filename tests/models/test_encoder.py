@@ -68,14 +68,17 @@ def reference_texts(encoder_knows_chinese: bool) -> list[str]:
         ("bert-cls", "float32", 0.9999),
         ("mpnet-mean", "float32", 0.9999),
         ("xlmr-mean", "float32", 0.9999),
+        ("gemma-mean", "float32", 0.9999),
+        ("mpnet-dense", "float32", 0.9999),
         ("packaged", "int8", 0.995),
         ("xlmr-mean", "int8", 0.99),
+        ("gemma-mean", "int8", 0.99),
     ],
 )
 def test_vectors_equal_those_of_transformers(reference: Reference, kind: str, precision: str, least: float) -> None:
     encoder = reference.load(kind, tag_encoder_precision=precision)
     expected = np.load(reference.directory / f"{kind}.npy")
-    texts = reference_texts(encoder_knows_chinese=kind == "xlmr-mean")
+    texts = reference_texts(encoder_knows_chinese=kind in ("xlmr-mean", "gemma-mean"))
     vectors = encoder.encode(texts)
     assert vectors.shape == (len(texts), encoder.dimension)
     assert vectors.dtype == np.float32
@@ -120,6 +123,34 @@ digest = hashlib.sha256(encoder.encode(request["texts"]).tobytes()).hexdigest()
 heavy = [name for name in ("torch", "transformers", "onnx", "sentence_transformers") if name in sys.modules]
 print(json.dumps({"digest": digest, "heavy": heavy, "version": encoder.version}))
 """
+
+
+@settings(max_examples=15, deadline=None)
+@given(texts=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=60), precision=st.sampled_from(["float32", "int8"]))
+def test_a_row_of_embedding_gemma_never_depends_on_the_other_texts(reference: Reference, texts: list[str], precision: str) -> None:
+    encoder = reference.load("gemma-mean", tag_encoder_precision=precision)
+    assert (encoder.encode(texts) == np.stack([encoder.encode([text])[0] for text in texts])).all()
+
+
+def test_a_prompt_is_chosen_by_its_name(reference: Reference) -> None:
+    plain, other = reference.load("gemma-mean"), reference.load("gemma-mean", tag_encoder_prompt="query")
+    assert plain.encode(["a running"]).tolist() != other.encode(["a running"]).tolist()
+    assert plain.encode(["a"]) @ reference.load("gemma-mean", tag_encoder_prompt="tags").encode(["a"]).T == pytest.approx(1.0)
+    assert other.version == f"{plain.version}-pquery"
+    with pytest.raises(BadSetting, match=r"tag_encoder_prompt: gemma-mean has no prompt 'haste'; it has query, tags"):
+        reference.load("gemma-mean", tag_encoder_prompt="haste")
+
+
+def test_a_centred_encoder_is_another_and_its_texts_are_less_alike(reference: Reference) -> None:
+    plain, left = reference.load("gemma-mean"), reference.load("gemma-mean", tag_encoder_centred=True)
+    assert left.version == f"{plain.version}-c"
+    texts = ["running shoes", "café crème", "跑鞋 推荐", "travelling in winter"]
+    before, after = plain.encode(texts), left.encode(texts)
+    assert np.linalg.norm(after, axis=1) == pytest.approx(1, abs=1e-5)
+    assert (after @ after.T).sum() < (before @ before.T).sum()
+    english = reference.load("bert-cls", tag_encoder_centred=True)._model.manifest.centring
+    assert english is not None
+    assert english.language == []
 
 
 def test_another_process_gives_the_same_bits_and_never_imports_torch(reference: Reference, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from models.encoder_export import exported, hash_files, read_max_tokens, read_pooling
+from models.encoder_export import exported, hash_files
 from schemas.errors import BadSetting
 
 WIDTH, INNER, TOKENS = 8, 16, ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "shoes", "a"]
@@ -90,43 +90,3 @@ def test_a_directory_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadSetting, match=r"no config\.json"):
         exported(str(tmp_path / "empty"), "float32", tmp_path / "cache")
-
-
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [
-        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, "mean"),
-        ({"pooling_mode_cls_token": True, "word_embedding_dimension": 8}, "cls"),
-        ({"pooling_mode": "cls"}, "cls"),
-    ],
-)
-def test_pooling_is_read_from_the_modules(tmp_path: Path, config: dict[str, object], expected: str) -> None:
-    assert read_pooling(tmp_path) == "mean"
-    write_modules(tmp_path, config)
-    assert read_pooling(tmp_path) == expected
-
-
-def test_pooling_and_modules_that_are_not_supported_are_named(tmp_path: Path) -> None:
-    write_modules(tmp_path, {"pooling_mode_max_tokens": True})
-    with pytest.raises(BadSetting, match="pooling 'max_tokens' is not supported"):
-        read_pooling(tmp_path)
-    write_modules(tmp_path, {"pooling_mode_mean_tokens": True}, "Dense")
-    with pytest.raises(BadSetting, match="module Dense"):
-        read_pooling(tmp_path)
-
-
-def write_modules(directory: Path, pooling: dict[str, object], *more: str) -> None:
-    (directory / "1_Pooling").mkdir(exist_ok=True)
-    (directory / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    kinds = ("Transformer", "Pooling", *more, "Normalize")
-    modules = [{"path": "1_Pooling" if kind == "Pooling" else "", "type": f"sentence_transformers.models.{kind}"} for kind in kinds]
-    (directory / "modules.json").write_text(json.dumps(modules))
-
-
-def test_longest_input_is_the_smallest_of_what_is_said(tmp_path: Path) -> None:
-    roberta = {"model_type": "xlm-roberta", "max_position_embeddings": 514, "pad_token_id": 1}
-    assert read_max_tokens(tmp_path, roberta) == 512
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 1e30}))
-    assert read_max_tokens(tmp_path, CONFIG) == 16
-    (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 12}))
-    assert read_max_tokens(tmp_path, CONFIG) == 12
