@@ -28,7 +28,7 @@ from models.text import language_of, plain
 from models.words import TERM, WORD, Words, words_of
 from schemas.events import CATEGORIES, Category, Evidence, NoteEvent, Tag
 
-ALGORITHM = 3
+ALGORITHM = 4
 SHORTLIST = 24
 
 

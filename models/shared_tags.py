@@ -18,6 +18,7 @@ from schemas.events import Category, NoteEvent, Tag
 CONCEPTS_SHARE = 0.8  # of a note's tags
 WORK_CONFIDENCES = (0.95, 0.9)
 CONCEPT_CONFIDENCE = 0.85
+CONCEPT_EVEN = 2.0  # the support where half of that is left; films' genres came out as often as the confidence says
 
 
 class Seen(Struct, frozen=True):
@@ -94,7 +95,7 @@ def _distinct(supported: Sequence[Supported], most: int) -> list[Supported]:
 
 
 def _tag_of(one: Supported, chinese: bool) -> Tag:
-    sure = round(float(CONCEPT_CONFIDENCE / (1 + np.exp(3.0 - one.support))), 4)
+    sure = round(float(CONCEPT_CONFIDENCE / (1 + np.exp(CONCEPT_EVEN - one.support))), 4)
     return Tag(text=one.concept.zh if chinese else one.concept.en, dimension=one.dimension, rank=1, confidence=sure, evidence=one.evidence)
 
 
