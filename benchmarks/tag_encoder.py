@@ -1,25 +1,29 @@
 """The tag encoder against the sentence-transformers loop (``model.encode(texts)``) on the same CPU, threads and 5,000 distinct tags.
 
-No text comes twice and the cache is off, so only encoding is timed. Both sides are warm; the sides alternate within a run.
+No text comes twice and the cache is off, so only encoding is timed. Both sides are warm; the sides alternate within a run. Another encoder
+than the default's is measured where ``TAGSTREAM_TAG_ENCODER`` names one, on 500 tags and with no promise; its rows carry its name.
 """
 
 import os
 import random
 import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from benchmarks.report import Row
 from models.encoder import load_tag_encoder
 from models.encoder_export import find_encoder
 from models.handbook import load_handbook
-from schemas.settings import Settings
+from schemas.settings import Settings, load
 
 TAGS = 5_000
+TAGS_OTHER = 500
 PEER = "sentence-transformers encode()"
 Encode = Callable[[list[str]], NDArray[np.float32]]
 
@@ -37,46 +41,51 @@ def make_tags(count: int = TAGS) -> list[str]:
 def run() -> list[Row]:
     """Texts per second by precision and threads, and the least cosine to the peer's vectors."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    tags = make_tags()
+    chosen = load()
+    default = chosen.tag_encoder == Settings().tag_encoder
+    tags = make_tags(TAGS if default else TAGS_OTHER)
+    named = "" if default else f"{Path(chosen.tag_encoder).name}: "
     rows: list[Row] = []
     cosines: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="tagstream-bench-") as data:
         for threads in sorted({1, len(os.sched_getaffinity(0))}):
-            ours = {precision: _our_encoder(data, precision, threads) for precision in ("float32", "int8")}
-            peer = _peer_encoder(threads)
+            ours = {precision: _our_encoder(chosen, data, precision, threads) for precision in ("float32", "int8")}
+            peer = _peer_encoder(chosen, threads)
             speeds, vectors = _time_all({**ours, "peer": peer}, tags)
             for precision in ours:
                 rows.append(
                     Row(
-                        what=f"{precision}, {threads} thread{'s' * (threads > 1)}",
+                        what=f"{named}{precision}, {threads} thread{'s' * (threads > 1)}",
                         unit="tags/s",
                         ours=speeds[precision],
                         peer=speeds["peer"],
                         peer_name=PEER,
-                        ratio_at_least=3.0,
+                        ratio_at_least=3.0 if default else None,
                         note="the default" if precision == "float32" else "by TAGSTREAM_TAG_ENCODER_PRECISION=int8",
                     )
                 )
                 cosines[precision] = float((vectors[precision] * vectors["peer"]).sum(axis=1).min())
     floors = {"float32": 0.999, "int8": 0.99}
     return rows + [
-        Row(what=f"{precision}, least cosine to the peer", unit="cosine", ours=cosine, at_least=floors[precision])
+        Row(what=f"{named}{precision}, least cosine to the peer", unit="cosine", ours=cosine, at_least=floors[precision])
         for precision, cosine in cosines.items()
     ]
 
 
-def _our_encoder(data: str, precision: Any, threads: int) -> Encode:
-    encoder = load_tag_encoder(Settings(data=data, tag_encoder_precision=precision, encoder_threads=threads, tag_encoder_cache=0))
-    return encoder.encode
+def _our_encoder(chosen: Settings, data: str, precision: Any, threads: int) -> Encode:
+    """Without centring, which the peer does not have; its cost is a few products a row."""
+    changes = {"data": data, "tag_encoder_precision": precision, "encoder_threads": threads, "tag_encoder_cache": 0}
+    return load_tag_encoder(replace(chosen, **changes, tag_encoder_centred=False)).encode
 
 
-def _peer_encoder(threads: int) -> Encode:
+def _peer_encoder(chosen: Settings, threads: int) -> Encode:
     import torch
     from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(threads)
-    model = SentenceTransformer(str(find_encoder(Settings().tag_encoder)), device="cpu")
-    return lambda texts: np.asarray(model.encode(texts, show_progress_bar=False), np.float32)
+    model = SentenceTransformer(str(find_encoder(chosen.tag_encoder)), device="cpu")
+    prompt = chosen.tag_encoder_prompt or None
+    return lambda texts: np.asarray(model.encode(texts, prompt_name=prompt, show_progress_bar=False, normalize_embeddings=True), np.float32)
 
 
 def _time_all(sides: dict[str, Encode], tags: Sequence[str]) -> tuple[dict[str, float], dict[str, NDArray[np.float32]]]:
@@ -85,9 +94,10 @@ def _time_all(sides: dict[str, Encode], tags: Sequence[str]) -> tuple[dict[str, 
         encode([f"warm {tag}" for tag in tags[:200]])
     spent = dict.fromkeys(sides, 0.0)
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in sides}
-    for start in range(0, len(tags), 1_000):
+    step = len(tags) // 5
+    for start in range(0, len(tags), step):
         for name, encode in sides.items():
             began = perf_counter()
-            parts[name].append(encode(list(tags[start : start + 1_000])))
+            parts[name].append(encode(list(tags[start : start + step])))
             spent[name] += perf_counter() - began
     return {name: len(tags) / seconds for name, seconds in spent.items()}, {name: np.concatenate(found) for name, found in parts.items()}

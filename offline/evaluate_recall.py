@@ -8,6 +8,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -19,7 +20,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 from rich.console import Console
 
-from models.roles import TagEncoder
+from models.roles import NoteTags, TagEncoder
 from offline import recall_baselines as baselines
 from offline.recall_data import Layout, RecallData, coarse_tags, load_dataset, with_tagged
 from offline.recall_metrics import Ranker, judge, unseen
@@ -37,6 +38,7 @@ OPTIONAL = ("encoder_text",)
 
 Candidates = Literal["cold", "all"]
 Say = Callable[[str], None]
+TOLD = 250
 LEAKS_LOOKED_FOR = "cold notes in training or history, targets in profiles, training later than the first action on a cold note"
 
 
@@ -187,7 +189,9 @@ def _learn(run: Evaluation, seed: int, out: Path) -> dict[str, Any]:
     show_default=True,
     help="Whose tags the notes carry; coarse: genres or categories.",
 )
-@click.option("--titles/--no-titles", default=True, show_default=True, help="Whether the handbook tagger sees the notes' titles.")
+@click.option(
+    "--titles/--no-titles", default=True, show_default=True, help="Whether the handbook tagger, and encoder_text beside it, see titles."
+)
 @click.option("--choose/--no-choose", default=True, show_default=True, help="Choose settings on pseudo-cold notes, or take the defaults.")
 @click.option(
     "--candidates",
@@ -218,12 +222,13 @@ def evaluate_recall(
     if plot is not None and plot.suffix not in (".png", ".svg"):
         raise click.BadParameter(f"{plot}: end it with .png or .svg", param_hint="--plot")
     if not titles and tags != "handbook":
-        raise click.BadParameter("titles are taken from the tagger alone; add --tags handbook", param_hint="--no-titles")
+        raise click.BadParameter("titles are taken away beside the tagger; add --tags handbook", param_hint="--no-titles")
     settings = load()
+    say = partial(console.print, highlight=False)
     encoder = load_tag_encoder(settings)
     data = load_dataset(directory, None if layout == "auto" else layout)  # type: ignore[arg-type]
     if tags == "handbook":
-        data = with_handbook_tags(data, encoder, settings.tagger_max_tags, titles=titles)
+        data = with_handbook_tags(data, encoder, settings.tagger_max_tags, titles=titles, say=say)
     elif tags == "coarse":
         data = coarse_tags(data, directory)
     asked = Asked(
@@ -236,11 +241,7 @@ def evaluate_recall(
         candidates,
         most,
     )
-    report = (
-        evaluate(data, asked, encoder, lambda line: console.print(line, highlight=False))
-        | {"tags": tags}
-        | ({} if titles else {"titles": False})
-    )
+    report = evaluate(data, asked, encoder, say) | {"tags": tags} | ({} if titles else {"titles": False})
     if plot is not None:
         from offline.recall_plot import draw
 
@@ -251,8 +252,13 @@ def evaluate_recall(
         show(report, k)
 
 
-def with_handbook_tags(data: RecallData, encoder: TagEncoder, tags_max: int, *, titles: bool = True) -> RecallData:
-    """The dataset with the tags that the tagger gives its notes; the given ones are not looked at.
+def with_handbook_tags(
+    data: RecallData, encoder: TagEncoder, tags_max: int, *, titles: bool = True, say: Say = lambda _: None
+) -> RecallData:
+    """The dataset with the tags that the tagger gives its notes; the given ones are not looked at. Without titles it has notes without.
+
+    Args:
+        say: told how far it is, every ``TOLD`` notes.
 
     Raises:
         BadSetting: when the notes have no text.
@@ -263,8 +269,13 @@ def with_handbook_tags(data: RecallData, encoder: TagEncoder, tags_max: int, *, 
     if data.events is None:
         raise BadSetting(f"{data.name}: its notes have no text to tag; use --tags given")
     notes = data.events if titles else [replace(note, title="") for note in data.events]
-    answers = HandbookTagger(load_handbook(), encoder, tags_max).tag(notes)
-    return with_tagged(data, {note.note_id: answer.tags for note, answer in zip(notes, answers, strict=True)})
+    tagger = HandbookTagger(load_handbook(), encoder, tags_max)
+    answers: list[NoteTags] = []
+    for start in range(0, len(notes), TOLD):
+        answers += tagger.tag(notes[start : start + TOLD])
+        say(f"tagged {len(answers)} of {len(notes)} notes")
+    tagged = {note.note_id: answer.tags for note, answer in zip(notes, answers, strict=True)}
+    return with_tagged(data._replace(events=notes), tagged)
 
 
 def _methods(names: str) -> tuple[str, ...]:

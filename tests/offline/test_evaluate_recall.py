@@ -138,5 +138,10 @@ def test_without_titles_the_tagger_reads_the_rest_alone(tmp_path: Path) -> None:
     unseen_titles = [module.with_handbook_tags(data, HashingEncoder(), 5, titles=False).tags for data in (one, other)]
     assert unseen_titles[0] == unseen_titles[1] and all(unseen_titles[0])
     assert module.with_handbook_tags(other, HashingEncoder(), 5).tags != unseen_titles[0]
+    told: list[str] = []
+    without = module.with_handbook_tags(other, HashingEncoder(), 5, titles=False, say=told.append).events
+    assert without
+    assert {note.title for note in without} == {""}
+    assert told == [f"tagged {len(without)} of {len(without)} notes"]
     refused = CliRunner().invoke(evaluate_recall, [str(tmp_path), "--no-titles"])
     assert refused.exit_code == 2 and "--tags handbook" in refused.stderr
