@@ -58,4 +58,4 @@ def is_name(title: str) -> bool:
 
 def _series(name: str) -> str:
     """The name before its subtitle and without the part's number."""
-    return _PART.sub("", " ".join(plain(_SUBTITLE.split(name)[0], LOOKED_AT).text.split())).strip(" -")
+    return _PART.sub("", " ".join(plain(_SUBTITLE.split(name)[0], LOOKED_AT).text.split())).rstrip(" -")

@@ -4,9 +4,13 @@ A bank is one byte: quarters of a natural logarithm above -16, about what dither
 takes 8,000 bytes before compression, its samples would take 32,000.
 """
 
+import io
 import tempfile
 import wave
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -142,18 +146,25 @@ def _render(job: Job) -> str:
     return job.path.name
 
 
-def read_spoken(path: Path) -> Spoken:
-    """A file that ``render`` wrote.
-
-    Raises:
-        BadSetting: when it is none.
-    """
+def _members(path: Path) -> dict[str, bytes]:
+    """The arrays of a file that ``render`` wrote, unpacked. Threads may do this, but not parse: numpy parses headers with ``ast``, in which
+    two threads of CPython 3.11 trip over each other."""
     try:
-        with np.load(path) as file:
-            clauses = msgspec.json.decode(file["clauses"].tobytes(), type=list[tuple[Language, str, str]])
-            voices = msgspec.json.decode(file["voices"].tobytes(), type=list[str])
-            return Spoken(file["banks"], file["starts"], [Clause(*item) for item in clauses], voices)  # type: ignore[arg-type]
-    except (OSError, ValueError, KeyError, msgspec.DecodeError) as error:
+        with zipfile.ZipFile(path) as file:
+            return {name: file.read(name) for name in file.namelist()}
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadSetting(f"--data: {path} is no rendered speech ({type(error).__name__})") from None
+
+
+def _spoken(path: Path, members: Mapping[str, bytes]) -> Spoken:
+    try:
+        banks, starts, clauses, voices = (
+            np.lib.format.read_array(io.BytesIO(members[f"{name}.npy"])) for name in ("banks", "starts", "clauses", "voices")
+        )
+        said = msgspec.json.decode(clauses.tobytes(), type=list[tuple[Language, str, str]])
+        named = msgspec.json.decode(voices.tobytes(), type=list[str])
+        return Spoken(banks, starts, [Clause(*item) for item in said], named)  # type: ignore[arg-type]
+    except (ValueError, KeyError, msgspec.DecodeError) as error:
         raise BadSetting(f"--data: {path} is no rendered speech ({type(error).__name__})") from None
 
 
@@ -161,13 +172,14 @@ def files_of(data: Path, pattern: str) -> Iterator[Spoken]:
     """The files of a directory whose names match.
 
     Raises:
-        BadSetting: when there is none.
+        BadSetting: when there is none, or one that ``render`` did not write.
     """
     paths = sorted(data.glob(pattern))
     if not paths:
         raise BadSetting(f"--data: {data} has no {pattern}; render it with `tagstream offline demo-models speech-data --out {data}`")
     with ThreadPoolExecutor() as pool:
-        return iter(list(pool.map(read_spoken, paths)))
+        unpacked = deque(pool.map(_members, paths))
+    return iter([_spoken(path, unpacked.popleft()) for path in paths])
 
 
 def spoken_sound(clause: Clause, voice: Voice, path: Path) -> Floats:

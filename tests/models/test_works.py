@@ -1,7 +1,7 @@
 """Names of works in titles and book-title marks."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.text import plain
@@ -53,6 +53,7 @@ def test_a_sentence_of_many_words_is_no_name() -> None:
         st.one_of(st.text(max_size=8), st.sampled_from(["《", "》", " The ", "Name ", "½", "Ⅱ", " 2", ": ", "\u200b"])), max_size=8
     ).map("".join)
 )
+@example("-0")
 def test_any_title_gives_bounded_names_that_stand_where_they_say(title: str) -> None:
     for work in find_works(note(title)):
         assert 0 < len(work.text) <= 60
