@@ -6,6 +6,7 @@ in common says nothing: the mean is taken away (Mu and Viswanath 2018), and the 
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,16 @@ Vectors = NDArray[np.float32]
 _PAIRS = Path(__file__).parent / "lexicon" / "pairs.yaml"
 
 
-class Centring(Struct, frozen=True):
+class Centring(Struct, frozen=True, dict=True):
     """What is taken away. ``mean``: of the vectors, (dimension,); ``language``: unit direction, (dimension,), empty for one language."""
 
     mean: list[float]
     language: list[float] = []
+
+    @cached_property
+    def arrays(self) -> tuple[Vectors, Vectors]:
+        """Mean and direction, made arrays once."""
+        return np.array(self.mean, np.float32), np.array(self.language, np.float32)
 
 
 def measure_centring(encode: Callable[[Sequence[str]], Vectors], knows_cjk: bool) -> Centring:
@@ -38,9 +44,9 @@ def measure_centring(encode: Callable[[Sequence[str]], Vectors], knows_cjk: bool
 
 def centred(vectors: Vectors, centring: Centring) -> Vectors:
     """Unit rows without what all have in common, (texts, dimension); each row by itself, in one fixed order."""
-    left = vectors - np.array(centring.mean, np.float32)
-    if centring.language:
-        language = np.array(centring.language, np.float32)
+    mean, language = centring.arrays
+    left = vectors - mean
+    if len(language):
         left -= (left * language).sum(axis=1, keepdims=True) * language
     lengths = np.sqrt(np.square(left).sum(axis=1, keepdims=True))
     return np.asarray(left / np.maximum(lengths, np.float32(1e-12)), np.float32)

@@ -167,7 +167,6 @@ def export_encoder(wanted: Wanted, target: Path) -> EncoderManifest:
             an architecture that cannot be built; for a prompt that the encoder does not have.
     """
     source = Path(wanted.source)
-
     config = read_json(source / "config.json")
     if not config:
         raise BadSetting(f"tag_encoder: {source} has no config.json; a sentence encoder's directory is needed")
