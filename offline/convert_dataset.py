@@ -11,6 +11,7 @@ import msgspec
 from rich.console import Console
 
 from offline import datasets
+from offline.json_lines import write_records
 from offline.recall_data import load_dataset
 from schemas.events import Interaction, NoteEvent
 
@@ -54,7 +55,7 @@ def convert_dataset(name: str, directory: Path, out: Path, part: Part = Part()) 
         notes, interactions = _some(notes, part, kept), (one for one in interactions if _of(one, "note_id") in kept)
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "notes.jsonl", out / "interactions.jsonl"]
-    return Converted(name, _write(files[0], notes), _write(files[1], interactions), [str(file) for file in files])
+    return Converted(name, write_records(files[0], notes), write_records(files[1], interactions), [str(file) for file in files])
 
 
 def _movielens(directory: Path) -> tuple[Iterable[Line], Iterable[Line]]:
@@ -126,18 +127,6 @@ def _read_part(_context: click.Context, _parameter: click.Parameter, value: str)
     if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
         raise click.BadParameter(f"{value!r} is no part; write I/N with I from 1 to N, such as 1/3")
     return Part(int(number), int(of))
-
-
-def _write(path: Path, lines: Iterable[Line]) -> int:
-    """Writes JSON lines; the file appears under its name when it is whole."""
-    encode = msgspec.json.Encoder().encode
-    part = path.with_suffix(".part")
-    count = 0
-    with part.open("wb") as file:
-        for count, line in enumerate(lines, start=1):  # noqa: B007
-            file.write(encode(line) + b"\n")
-    part.replace(path)
-    return count
 
 
 @click.command("dataset")

@@ -44,7 +44,7 @@ def write_arrays(examples: Path, notes: Sequence[str], out: Path, until_ms: int 
         (unfinished / "targets.bin").open("wb") as targets,
     ):
         np.zeros(1, np.int64).tofile(starts)
-        for path in sorted(examples.glob("day=*/*.parquet")):
+        for path in sorted(examples.glob("day=*/partition-*.parquet")):
             sizes, note, weight, target = _arrays(path, rows, until_ms)
             (end + np.cumsum(sizes, dtype=np.int64)).tofile(starts)
             note.tofile(entries)

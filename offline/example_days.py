@@ -24,6 +24,7 @@ from msgspec import Struct, field
 from offline.example_frames import COORDINATES, find_leaks, one_each, with_day
 from offline.example_sources import Chunk, ExampleSource
 from offline.recall_data import VERSIONS_FILE
+from offline.whole_file import whole_file, write_json, write_whole
 from schemas.errors import BadSetting, MissingPrerequisite
 
 MANIFEST, STATE = "manifest.json", ".state"
@@ -149,7 +150,7 @@ def _claim(out: Path, request: Request) -> None:
             raise BadSetting(f"--out: {out} holds data with another {' and '.join(changed)}; name a new directory")
     elif any(entry.name != STATE for entry in out.iterdir()):
         raise BadSetting(f"--out: {out} has files that are not training data; name a new directory")
-    _write(path, msgspec.json.encode(request))
+    write_whole(path, msgspec.json.encode(request))
 
 
 def _done(out: Path) -> dict[int, list[str]]:
@@ -175,7 +176,7 @@ def _stage(chunk: Chunk, request: Request, out: Path) -> None:
     frame = with_day(frame)
     _write_parquet(frame, directory / f"chunk-{chunk.name}.parquet")
     days = dict(frame.group_by("day").len().sort("day").iter_rows())
-    _write(directory / f"chunk-{chunk.name}.json", msgspec.json.encode(ChunkNote(days, refused)))
+    write_whole(directory / f"chunk-{chunk.name}.json", msgspec.json.encode(ChunkNote(days, refused)))
 
 
 def _staged(out: Path) -> dict[int, dict[str, list[str]]]:
@@ -216,7 +217,7 @@ def _day(partition: int, day: str, chunks: Sequence[str], versions: pl.DataFrame
         last=int(times[1]),
         blake2b=_hash(path),
     )
-    _write(note, msgspec.json.encode(made))
+    write_whole(note, msgspec.json.encode(made))
     return made, True
 
 
@@ -249,20 +250,13 @@ def _write_manifest(out: Path, request: Request, files: list[DayFile], versions:
         notes=versions["note_id"].n_unique(),
         files=files,
     )
-    _write(out / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+    write_json(out / MANIFEST, manifest)
     return manifest
 
 
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
-
-
 def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
-    frame.write_parquet(part, row_group_size=10_000)
-    part.replace(path)
+    with whole_file(path) as part:
+        frame.write_parquet(part, row_group_size=10_000)
 
 
 def _hash(path: Path) -> str:

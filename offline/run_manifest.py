@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from offline.chat.prices import Spent
+from offline.whole_file import write_json
 
 FILE = "manifest.json"
 State = Literal["running", "finished", "failed", "interrupted"]
@@ -67,11 +68,8 @@ def run_manifest(
 
 def write_manifest(directory: Path, manifest: RunManifest) -> Path:
     """Writes ``manifest.json`` whole, or leaves the one before."""
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / FILE
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-    part.replace(path)
+    write_json(path, manifest)
     return path
 
 

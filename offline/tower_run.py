@@ -44,6 +44,7 @@ from offline.recall_task import Protocol, Task
 from offline.tower_batches import Batches, Share, Source
 from offline.tower_training import EpochFigures, Training
 from offline.train_towers import source_of, start_towers, tag_rows
+from offline.whole_file import write_json, write_whole
 from offline.write_spaces import DIMENSION, Notes, write_linear, write_merge, write_towers
 from schemas.errors import BadSetting, MissingPrerequisite
 
@@ -126,7 +127,7 @@ def prepare(run: Path, task: Task, asked: Asked, encoder: TagEncoder, say: Say, 
     Training(start.reader, start.note, source, chosen.tower, asked.seed).save(run / CHECKPOINT)
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES} | {"python": platform.python_version()}
     manifest = RunManifest(asked, chosen, start.reader.shape, start.note.shape, start.own, sys.argv, versions, time.time_ns() // 1_000_000)
-    _write(run / RUN, manifest)
+    write_json(run / RUN, manifest)
 
 
 def resume(run: Path, *, device: str = "cpu", share: Share = Share(), batches: Batches | None = None) -> tuple[Training, RunManifest]:  # noqa: B008
@@ -209,7 +210,7 @@ def _begin(run: Path, asked: Asked) -> None:
         raise BadSetting(f"--out: {run} is no run of this command; name a new directory")
     else:
         run.mkdir(parents=True, exist_ok=True)
-        _write(run / ASKED, asked)
+        write_json(run / ASKED, asked)
 
 
 def _chosen(run: Path, task: Task, asked: Asked, vectors: Any, say: Say) -> Chosen:
@@ -224,7 +225,7 @@ def _chosen(run: Path, task: Task, asked: Asked, vectors: Any, say: Say) -> Chos
             scalars.add_scalar("pseudo_cold/with_linear", merged, epochs)
 
         chosen = choose(task, vectors, K, asked.seed, say, curve=curve)
-    _write(run / CHOSEN, chosen)
+    write_json(run / CHOSEN, chosen)
     return chosen
 
 
@@ -243,15 +244,7 @@ def _read_inputs(directory: Path, own: float, batches: Batches | None) -> Source
 def _record(path: Path, figures: EpochFigures) -> None:
     """Adds an epoch's line, in place of one from before a kill."""
     lines = [line for line in path.read_text().splitlines() if json.loads(line)["epoch"] < figures.epoch] if path.is_file() else []
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text("".join(f"{line}\n" for line in [*lines, json.dumps(figures._asdict())]))
-    unfinished.rename(path)
-
-
-def _write(path: Path, content: Struct) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_bytes(msgspec.json.encode(content))
-    unfinished.rename(path)
+    write_whole(path, "".join(f"{line}\n" for line in [*lines, json.dumps(figures._asdict())]))
 
 
 def _scalars(run: Path) -> AbstractContextManager[Any]:

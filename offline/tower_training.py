@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.towers import Tower, bce_loss, contrastive_loss, softmax_loss
 from offline.tower_batches import Share, Source, Step, TowerSpec, epoch_batches, make_step
+from offline.whole_file import whole_file
 
 
 class EpochFigures(NamedTuple):
@@ -144,12 +145,10 @@ class Training:
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
         }
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        with unfinished.open("wb") as file:
+        with whole_file(path) as part, part.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.rename(path)
 
     def load(self, path: Path) -> None:
         """Goes on from what ``save`` wrote."""

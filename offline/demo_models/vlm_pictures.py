@@ -14,6 +14,7 @@ from PIL import Image
 from offline.samples.render import JPEG_QUALITY, draw_view, shot_frames
 from offline.simulate.render import picture
 from offline.simulate.truth import Truth
+from offline.whole_file import write_whole
 from schemas.events import EvidenceSource
 
 SIDE = 160  # pixels; the model's whole budget per picture, 25 tokens
@@ -49,9 +50,7 @@ def draw_pictures(truth: Truth, directory: Path) -> None:
         Image.fromarray(cv2.cvtColor(drawn, cv2.COLOR_BGR2RGB)).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(
             buffer, format="WEBP", quality=WEBP_QUALITY
         )
-        part = path.with_suffix(".part")
-        part.write_bytes(buffer.getvalue())
-        part.replace(path)
+        write_whole(path, buffer.getvalue())
 
 
 def open_small(data: bytes) -> NDArray[np.uint8]:

@@ -24,6 +24,7 @@ from offline.demo_models.vlm_forward import loss_of
 from offline.demo_models.vlm_held_out import HeldOut
 from offline.demo_models.vlm_judge import judge
 from offline.demo_models.vlm_rows import Batch, batches, patches, read_rows, tiles
+from offline.whole_file import whole_file
 from schemas.errors import BadSetting, MissingPrerequisite
 
 CHECKPOINT = "checkpoint.pt"
@@ -152,11 +153,9 @@ class _Run:
 
     def save(self) -> None:
         """Writes a checkpoint; it is whole or it is the one before."""
-        part = self._path.with_suffix(".part")
-        torch.save(
-            {"step": self.step, "model": self._model.state_dict(), "optimiser": self._optimiser.state_dict(), "spent": self.spent}, part
-        )
-        part.replace(self._path)
+        held = {"step": self.step, "model": self._model.state_dict(), "optimiser": self._optimiser.state_dict(), "spent": self.spent}
+        with whole_file(self._path) as part:
+            torch.save(held, part)
 
     def load(self) -> None:
         """Goes on from the checkpoint, if there is one."""

@@ -18,6 +18,7 @@ from models.handbook import Handbook, load_handbook
 from models.roles import NoteMedia
 from offline.distil.predictions import Prediction
 from offline.tag_data.samples import Sample, media_of, read_samples
+from offline.whole_file import write_whole
 from schemas.errors import BadSetting
 from schemas.settings import load
 
@@ -126,9 +127,7 @@ def _resume(out: Path, run: dict[str, object]) -> tuple[Path, list[str]]:
         if not note.is_file() or json.loads(note.read_bytes()) != run:
             raise BadSetting(f"{out}: holds predictions of another model, other options or other samples; choose another --out")
     else:
-        fresh = note.with_name(f"{note.name}.part")
-        fresh.write_text(json.dumps(run) + "\n")
-        fresh.replace(note)
+        write_whole(note, json.dumps(run) + "\n")
     if out.is_file():
         out.replace(part)
     if not part.is_file():

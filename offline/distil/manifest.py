@@ -10,6 +10,7 @@ import msgspec
 
 from offline.distil.train_options import first_process
 from offline.distil.training import Training
+from offline.whole_file import write_json
 from schemas.errors import BadSetting
 
 FILE = "manifest.json"
@@ -48,10 +49,7 @@ class Manifest:
         held |= {"figures": figures} if figures else {}
         if not first_process():
             return held
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n")
-        part.replace(self._path)
+        write_json(self._path, held)
         return held
 
 

@@ -19,12 +19,13 @@ from msgspec import Struct
 
 from models.text import has_han
 from offline.distil.predictions import read_predictions
-from offline.json_lines import read_records
+from offline.json_lines import read_records, write_records
 from offline.judge.arithmetic import POINTS, Verdict
 from offline.judge.dual import Dual, judge_dual, pool
 from offline.judge.lines import judged
 from offline.judge.roles import Comparison, Judge
 from offline.tag_data.samples import Sample, Told, read_samples
+from offline.whole_file import whole_file, write_json
 from schemas.errors import BadSetting, MissingPrerequisite
 
 PAIRS, VERDICTS = "pairs.jsonl", "verdicts.jsonl"
@@ -109,17 +110,14 @@ def swapped(samples: Sequence[Sample], share: float, seed: int) -> Iterator[Pair
 
 def write_pairs(directory: Path, pairs: Iterable[Pair], pictures: Path) -> int:
     """Writes ``pairs.jsonl`` with the pictures beside it, linked where the file system can; returns how many."""
-    directory.mkdir(parents=True, exist_ok=True)
-    part = directory / f"{PAIRS}.part"
-    count = 0
-    with part.open("wb") as file:
+
+    def linked() -> Iterator[Pair]:
         for pair in pairs:
             for picture in pair.sample.pictures:
                 _link(pictures / picture.file, directory / picture.file)
-            file.write(msgspec.json.encode(pair) + b"\n")
-            count += 1
-    part.replace(directory / PAIRS)
-    return count
+            yield pair
+
+    return write_records(directory / PAIRS, linked())
 
 
 def read_pairs(directory: Path) -> Iterator[Pair]:
@@ -178,11 +176,8 @@ def make_pairs(
         "spent": spent(),
         "pairs": {"judged": len(kept), "swapped": len(extra)},
     }
-    encoded = msgspec.json.encode(held)
-    part = out / "manifest.part"
-    part.write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
-    part.replace(out / "manifest.json")
-    plain: dict[str, Any] = msgspec.json.decode(encoded)
+    write_json(out / "manifest.json", held)
+    plain: dict[str, Any] = msgspec.to_builtins(held, str_keys=True)
     return plain
 
 
@@ -208,6 +203,5 @@ def _link(source: Path, target: Path) -> None:
     except FileNotFoundError:
         raise MissingPrerequisite(f"{source} is missing; copy the pictures along with the samples") from None
     except OSError:
-        part = target.with_name(f"{target.name}.part")
-        shutil.copyfile(source, part)
-        part.replace(target)
+        with whole_file(target) as part:
+            shutil.copyfile(source, part)

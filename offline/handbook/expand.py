@@ -8,11 +8,11 @@ from msgspec import Struct, field
 
 from models.handbook import Handbook
 from offline.chat.client import ChatClient, ChatReply, ChatRequest, request_key
-from offline.handbook.files import write_whole
 from offline.handbook.prompt import PROMPT_VERSION, ask_again, expand_messages, proposals_schema
 from offline.handbook.proposals import Draft, Parsed, parse_proposals, write_draft
 from offline.handbook.provenance import Source, now_ms
 from offline.run_manifest import run_manifest
+from offline.whole_file import write_whole
 from schemas.errors import TagStreamError
 from schemas.events import Category
 

@@ -92,14 +92,6 @@ def alone(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file whole, or leaves the one before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-
-
 def checked(path: Path, text: str) -> dict[str, Any]:
     """The content of a category's file if it is valid.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from offline.handbook.files import alone, book_text, checked, read_book, report_text, write_whole
+from offline.handbook.files import alone, book_text, checked, read_book, report_text
 from offline.handbook.proposals import Draft
 from offline.handbook.provenance import (
     DIRECTORY,
@@ -22,6 +22,7 @@ from offline.handbook.provenance import (
 )
 from offline.handbook.three_way import UNDECIDED, Conflict, Decision, merge_trees
 from offline.handbook.tree import Difference, Tree, differences, overlay
+from offline.whole_file import write_whole
 
 
 class Outcome(Struct, frozen=True):

@@ -12,10 +12,11 @@ from msgspec import Struct, field
 from models.answers import clean_text
 from models.handbook import CategoryHandbook, Dimension, Name, Pairs, Slug, Text, pair_fault
 from models.prompts.data import escaped
-from offline.handbook.files import draft_text, write_whole
+from offline.handbook.files import draft_text
 from offline.handbook.provenance import Source
 from offline.handbook.three_way import EXAMPLES_LEAST, EXAMPLES_MOST
 from offline.handbook.tree import Tree
+from offline.whole_file import write_whole
 from schemas.errors import BadSetting
 from schemas.events import Category
 

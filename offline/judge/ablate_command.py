@@ -8,6 +8,7 @@ import msgspec
 from offline.judge.choose import FILE, JudgeChoice, judge_options
 from offline.judge.judge_models import CHUNK, shown_progress
 from offline.run_manifest import run_manifest
+from offline.whole_file import write_json
 
 
 @click.command("ablate")
@@ -37,7 +38,7 @@ def ablate(
     from offline.judge.ablate import MODALITIES, judge_ablation, most_critical, name_of
     from offline.judge.ablate_plot import draw
     from offline.judge.answers import read_judged
-    from offline.judge.files import files_from, write_report
+    from offline.judge.files import files_from
     from offline.judge.show import show_ablation
 
     found = {name_of(one): out / f"{one or 'all'}.jsonl" for one in (None, *MODALITIES)}
@@ -57,7 +58,7 @@ def ablate(
         "model": tagger, "judge": judge.version, "samples": len(given.samples), "most_critical": most_critical(conditions),
         "conditions": conditions, "files": files_from(out, samples, found, reference, choice.truth),
     }  # fmt: skip
-    write_report(out / "ablation.json", report)
+    write_json(out / "ablation.json", report)
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:

@@ -3,9 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 
@@ -26,14 +24,6 @@ def files_from(out: Path, samples: Path, models: Mapping[str, Path], reference: 
         _from(out, reference) if reference else None,
         _from(out, truth) if truth else None,
     )
-
-
-def write_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Writes a report whole, or leaves the one before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    part.replace(path)
 
 
 def _from(out: Path, path: Path) -> str:

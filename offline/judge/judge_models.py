@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from offline.judge.choose import FILE, JudgeChoice, judge_options
 from offline.run_manifest import run_manifest
+from offline.whole_file import write_json
 
 CHUNK = 256
 
@@ -47,7 +48,7 @@ def attributes(
     """
     from offline.judge.answers import named, read_judged
     from offline.judge.attributes import judge_attributes
-    from offline.judge.files import files_from, write_report
+    from offline.judge.files import files_from
     from offline.judge.paper import paper_rows
     from offline.judge.show import show_attributes
 
@@ -64,7 +65,7 @@ def attributes(
     report["files"] = files_from(out, samples, named(predictions), None, choice.truth)
     if beside_paper:
         report["paper"] = paper_rows()
-    write_report(out / "attributes.json", report)
+    write_json(out / "attributes.json", report)
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:
@@ -95,7 +96,7 @@ def pairwise(
     Example: tagstream offline judge pairwise eval.jsonl sft=runs/sft.jsonl --judge oracle --truth truth.jsonl --out runs/judged
     """
     from offline.judge.answers import named, read_judged
-    from offline.judge.files import files_from, write_report
+    from offline.judge.files import files_from
     from offline.judge.pairwise import judge_pairwise
     from offline.judge.paper import paper_rows
     from offline.judge.show import show_pairwise
@@ -120,7 +121,7 @@ def pairwise(
     report["files"] = files_from(out, samples, named(predictions), reference, choice.truth)
     if beside_paper:
         report["paper"] = paper_rows()
-    write_report(out / "pairwise.json", report)
+    write_json(out / "pairwise.json", report)
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from offline.json_lines import write_records
 from schemas.errors import BadSetting
 
 
@@ -58,9 +59,7 @@ def judged(
             ready |= dict(zip(keys, lines, strict=True))
             advance(len(keys))
     found = [ready[key] for key in asked]
-    part = path.with_suffix(".part")
-    part.write_bytes(b"".join(encode(line) + b"\n" for line in found))
-    part.replace(path)
+    write_records(path, found)
     return found
 
 

@@ -18,6 +18,7 @@ from offline.judge.lines import judged
 from offline.judge.resamples import interval, resamples
 from offline.judge.roles import Comparison, Judge
 from offline.tag_data.samples import Told
+from offline.whole_file import whole_file
 from schemas.errors import BadSetting
 
 VERDICTS_LINES, VERDICTS_CSV = "verdicts.jsonl", "verdicts.csv"
@@ -133,15 +134,13 @@ def score_interval(lines: Sequence[VerdictLine]) -> tuple[float, float] | None:
 
 def write_csv(path: Path, lines: Sequence[VerdictLine]) -> None:
     """One row for each valid verdict; the second order's is negated already."""
-    part = path.with_suffix(".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("model", "verdict", "note_id", "category", "order"))
         for line in lines:
             for order, verdict in (("first", line.first), ("second", line.second)):
                 if verdict is not None:
                     writer.writerow((line.model, verdict, line.note_id, line.category, order))
-    part.replace(path)
 
 
 def _line(judge: Judge, one: _Asked, dual: Dual) -> VerdictLine:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from offline.whole_file import write_whole
+
 DIRECTORY = click.Path(file_okay=False, exists=True, path_type=Path)
 
 
@@ -38,10 +40,7 @@ def report(*, run_dirs: tuple[Path, ...], out: Path, title: str, count: int, bes
     each = -(-count // len(judged))
     shown = [one for place, files in judged.items() for one in examples(place, files, each)] if count else []
     text = page(title, found, shown, curves(run_dirs), beside_paper=beside_paper)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(out)
+    write_whole(out, text)
     told = {"out": str(out), "bytes": len(text.encode()), "reports": len(found.pairwise) + len(found.attributes) + len(found.ablations),
             "examples": len(shown)}  # fmt: skip
     click.echo(json.dumps(told) if as_json else f"{told['reports']} reports, {len(shown)} notes in {out}", err=not as_json)

@@ -22,6 +22,7 @@ from rich.progress import Progress
 
 from offline.samples.drawing import SIZE, Image, Look, Placing, background, draw_label, draw_object
 from offline.samples.load import HERE, MEDIA_PREFIX, sample_notes
+from offline.whole_file import whole_file
 from schemas.errors import MissingPrerequisite
 from schemas.events import NoteEvent
 
@@ -143,13 +144,12 @@ def write_clip(path: Path, frames: Iterable[Image]) -> None:
 def _write(path: Path, drawing: Drawing) -> None:
     """Draws one file; it appears under its name when it is whole."""
     seed = zlib.crc32(drawing.name.encode())
-    part = path.with_name(f"part-{path.name}")
-    if path.suffix == ".mp4":
-        write_clip(part, clip_frames(drawing.look, seed))
-    else:
-        view = int(path.stem.rpartition("-")[2])
-        cv2.imwrite(str(part), draw_view(drawing.look, view, seed), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    part.replace(path)
+    with whole_file(path) as part:
+        if path.suffix == ".mp4":
+            write_clip(part, clip_frames(drawing.look, seed))
+        else:
+            view = int(path.stem.rpartition("-")[2])
+            cv2.imwrite(str(part), draw_view(drawing.look, view, seed), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
 
 
 def _digest(path: Path) -> str:

@@ -16,6 +16,7 @@ from offline.samples.render import JPEG_QUALITY, draw_view, shot_frames, write_c
 from offline.simulate.notes import SimulatedNote
 from offline.simulate.truth import Truth
 from offline.simulate.voice import espeak, speak
+from offline.whole_file import whole_file
 from schemas.events import NoteEvent
 
 
@@ -32,16 +33,14 @@ def render_note(note: SimulatedNote, directory: Path) -> NoteEvent:
     for view in range(len(truth.images)):
         path = directory / f"{truth.note_id}-{view}.jpg"
         if not path.exists():
-            part = path.with_name(f"part-{path.name}")
-            cv2.imwrite(str(part), picture(truth, view), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            part.replace(path)
+            with whole_file(path) as part:
+                cv2.imwrite(str(part), picture(truth, view), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         images.append(path)
     clips = [directory / f"{truth.note_id}.mp4"] if truth.shots else []
     for path in clips:
         if not path.exists():
-            part = path.with_name(f"part-{path.name}")
-            write_clip(part, clip(truth))
-            part.replace(path)
+            with whole_file(path) as part:
+                write_clip(part, clip(truth))
     voices = [directory / f"{truth.note_id}.wav"] if truth.voice and espeak() else []
     for path in voices:
         if truth.voice and not path.exists():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from offline.simulate.catalogue import Language
 from offline.simulate.truth import Voice
+from offline.whole_file import whole_file
 from schemas.errors import MissingPrerequisite
 
 ESPEAK = "espeak-ng"
@@ -32,14 +33,13 @@ def speak(text: str, language: Language, voice: Voice, path: Path) -> None:
         raise MissingPrerequisite(REMEDY)
     if voice.name.partition("+")[0] not in _languages(program):
         raise MissingPrerequisite(f"this espeak-ng has no voice {voice.name}; it would speak with another one. Install espeak-ng-data")
-    part = path.with_name(f"part-{path.name}")
-    command = [program, "-v", voice.name, "-p", str(voice.pitch), "-s", str(voice.speed), "-w", str(part)]
-    done = subprocess.run(
-        command, input=pinyin(text) if language == "zh" else text, text=True, capture_output=True, timeout=SPEAK_S, check=False
-    )
-    if done.returncode or not part.exists():
-        raise MissingPrerequisite(f"espeak-ng cannot speak with voice {voice.name}: {done.stderr.strip() or 'no file written'}")
-    part.replace(path)
+    with whole_file(path) as part:
+        command = [program, "-v", voice.name, "-p", str(voice.pitch), "-s", str(voice.speed), "-w", str(part)]
+        done = subprocess.run(
+            command, input=pinyin(text) if language == "zh" else text, text=True, capture_output=True, timeout=SPEAK_S, check=False
+        )
+        if done.returncode or not part.exists():
+            raise MissingPrerequisite(f"espeak-ng cannot speak with voice {voice.name}: {done.stderr.strip() or 'no file written'}")
 
 
 @cache

@@ -12,6 +12,7 @@ from msgspec import Struct
 from offline.simulate.interactions import SESSIONS_EACH, interactions
 from offline.simulate.notes import Community, SimulatedNote
 from offline.simulate.render import render_note
+from offline.whole_file import whole_file
 from schemas.events import Interaction
 
 Advance = Callable[[int], None]
@@ -100,8 +101,5 @@ def _opened(path: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"part-{path.name}")
-    with part.open("wb") as file:
+    with whole_file(path) as part, part.open("wb") as file:
         yield file
-    part.replace(path)

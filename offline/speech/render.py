@@ -30,6 +30,7 @@ from offline.simulate.truth import Voice
 from offline.simulate.voice import speak
 from offline.speech.said import Clause, frames, sentences, values
 from offline.speech.speakers import held_out_voice, training_voice, trial_voice
+from offline.whole_file import whole_file
 from schemas.errors import BadSetting
 
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
@@ -136,13 +137,10 @@ def _render(job: Job) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         banks = [as_bytes(spoken_banks(clause, voice, Path(scratch, "spoken.wav"))) for clause, voice in job.said]
     starts = np.cumsum([0, *(len(item) for item in banks)])
-    clauses = msgspec.json.encode([list(clause) for clause, _ in job.said])
-    voices = msgspec.json.encode([voice.name for _, voice in job.said])
-    part = job.path.with_name(f"part-{job.path.name}")
-    np.savez_compressed(
-        part, banks=np.concatenate(banks), starts=starts, clauses=np.frombuffer(clauses, np.uint8), voices=np.frombuffer(voices, np.uint8)
-    )
-    part.replace(job.path)
+    clauses = np.frombuffer(msgspec.json.encode([list(clause) for clause, _ in job.said]), np.uint8)
+    voices = np.frombuffer(msgspec.json.encode([voice.name for _, voice in job.said]), np.uint8)
+    with whole_file(job.path) as part:
+        np.savez_compressed(part, banks=np.concatenate(banks), starts=starts, clauses=clauses, voices=voices)
     return job.path.name
 
 

@@ -20,6 +20,7 @@ from models.transcriber.rich import parse_rich
 from offline.speech.batches import Batch, Corpus, Heard, drawn, heard
 from offline.speech.network import PIECES, QUERIES, build, config, encode, open_pieces, train_pieces, write_config
 from offline.speech.render import LANGUAGES
+from offline.whole_file import whole_file
 
 FIGURES, RESUME = "figures.json", "training.pt"
 WARM_UP = 0.06
@@ -172,9 +173,8 @@ def _save(state: _Run, path: Path) -> None:
         "model": state.model.state_dict(), "optimizer": state.optimizer.state_dict(), "noise": state.noise.get_state(),
         "torch": torch.get_rng_state(), "step": state.step, "spent": state.spent,
     }  # fmt: skip
-    part = path.with_name(f"part-{path.name}")
-    torch.save(held, part)
-    part.replace(path)
+    with whole_file(path) as part:
+        torch.save(held, part)
 
 
 def loss(model: Any, corpus: Corpus, batch: Batch, noise: torch.Generator) -> tuple[Tensor, Tensor]:

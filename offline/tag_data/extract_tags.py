@@ -8,7 +8,6 @@ import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +19,7 @@ from msgspec.structs import replace
 from models.roles import NoteMedia
 from offline.chat.client import ChatClient
 from offline.chat.prices import OverBudget
+from offline.json_lines import record_writer
 from offline.tag_data.extraction import Extracted, Extraction
 from offline.tag_data.keyed_log import KeyedLog
 from offline.tag_data.samples import Sample, keep_picture, media_of
@@ -168,7 +168,7 @@ class ExtractRun:
         """The results, in the order of the notes."""
         counts, reasons = Counts(notes=len(keys)), Counter[str]()
         paths = [self._directory / f"{name}.jsonl" for name in ("samples", "steps", "failures")]
-        with whole_lines(paths[0]) as samples, whole_lines(paths[1]) as steps, whole_lines(paths[2]) as failures:
+        with record_writer(paths[0]) as samples, record_writer(paths[1]) as steps, record_writer(paths[2]) as failures:
             for key, note_id in keys.items():
                 error = self._unanswered.get(key)
                 if key not in self._extracted:
@@ -197,15 +197,6 @@ class ExtractRun:
 def key_of(note: NoteEvent) -> str:
     """Of all that an event says: the same event twice is one note, an update is another one."""
     return hashlib.blake2b(msgspec.json.encode(note, order="deterministic"), digest_size=12).hexdigest()
-
-
-@contextmanager
-def whole_lines(path: Path) -> Iterator[Callable[[Struct], None]]:
-    """Writes JSON lines to a file that appears under its name when it is whole."""
-    part, encode = path.with_suffix(".part"), msgspec.json.Encoder().encode
-    with part.open("wb") as file:
-        yield lambda line: (file.write(encode(line) + b"\n"), None)[1]
-    part.replace(path)
 
 
 def _failure(found: Extracted) -> Failure:

@@ -11,14 +11,14 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from msgspec import Struct, field
 from numpy.typing import NDArray
 from PIL import Image
 
 from models.roles import NoteMedia, SeenImage, Spoken
-from offline.json_lines import read_records
+from offline.json_lines import read_records, write_records
+from offline.whole_file import write_whole
 from schemas.errors import MissingPrerequisite
 from schemas.events import EvidenceSource, NoteEvent
 
@@ -63,15 +63,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> int:
     """Writes a file whole, or leaves the one before; returns how many."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    count = 0
-    with part.open("wb") as file:
-        for sample in samples:
-            file.write(msgspec.json.encode(sample) + b"\n")
-            count += 1
-    part.replace(path)
-    return count
+    return write_records(path, samples)
 
 
 def keep_picture(directory: Path, seen: SeenImage) -> Picture:
@@ -143,10 +135,7 @@ def pixels_of(path: Path) -> NDArray[np.uint8]:
 
 def _put(path: Path, data: bytes) -> None:
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_bytes(data)
-        part.replace(path)
+        write_whole(path, data)
 
 
 def _absent(path: Path) -> MissingPrerequisite:

@@ -13,11 +13,13 @@ from msgspec import Struct
 
 from models.roles import Spoken, Utterance
 from offline.demo_models.vlm_pictures import draw_pictures, pictures_of
+from offline.json_lines import record_writer
 from offline.simulate.notes import Community, SimulatedNote
 from offline.simulate.told import plain_speech, told
 from offline.simulate.truth import Truth
 from offline.tag_data.erring_teacher import ErringTeacher
 from offline.tag_data.samples import Sample, keep_file, write_samples
+from offline.whole_file import write_json
 from schemas.events import Category
 
 Speech = Literal["perfect", "plain", "none"]
@@ -71,23 +73,19 @@ def write_simulated(
     plan: Plan, directory: Path, drawn: Path = DRAWN, processes: int = 1, advance: Callable[[int], None] | None = None
 ) -> dict[str, int]:
     """Writes samples.jsonl, truth.jsonl and the pictures; returns how many of what."""
-    directory.mkdir(parents=True, exist_ok=True)
-    encode = msgspec.json.Encoder().encode
     counts = {"notes": 0, "pictures": 0, "tags": 0, "with_speech": 0}
-    part = directory / "truth.part"
-    with part.open("wb") as truths:
+    with record_writer(directory / "truth.jsonl") as add_truth:
 
         def samples() -> Iterator[Sample]:
             for sample, truth in simulated_samples(plan, directory, drawn, processes, advance):
-                truths.write(encode(truth) + b"\n")
+                add_truth(truth)
                 counts["pictures"] += len(sample.pictures)
                 counts["tags"] += len(sample.tags)
                 counts["with_speech"] += bool(sample.speech)
                 yield sample
 
         counts["notes"] = write_samples(directory / "samples.jsonl", samples())
-    part.replace(directory / "truth.jsonl")
-    (directory / "plan.json").write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+    write_json(directory / "plan.json", plan)
     return counts
 
 

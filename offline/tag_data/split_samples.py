@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct, field
 
 from offline.tag_data.links import KINDS, Kind, Link, Traits, components, kinds_within, links_between, traits_of
 from offline.tag_data.samples import Sample, read_samples, share_pictures, write_samples
 from offline.tag_data.split import SETS, allot, room_of
+from offline.whole_file import whole_file, write_json
 
 EXAMPLES = 3  # of each kind of leak
 TRUTH = "truth.jsonl"
@@ -90,9 +90,8 @@ def split_samples(source: Path, out: Path, spec: SplitSpec, advance: Advance | N
         chosen = (sample for sample, place in zip(read_samples(path), places, strict=True) if place == number)
         write_samples(out / f"{name}.jsonl", _shared(chosen, path.parent, out))
     if (path.parent / TRUTH).is_file() and path.parent != out:
-        part = out / "truth.part"
-        shutil.copyfile(path.parent / TRUTH, part)
-        part.replace(out / TRUTH)
+        with whole_file(out / TRUTH) as part:
+            shutil.copyfile(path.parent / TRUTH, part)
     counted = Counter(zip(places, categories, strict=True))
     report = SplitReport(
         spec=spec,
@@ -105,7 +104,7 @@ def split_samples(source: Path, out: Path, spec: SplitSpec, advance: Advance | N
         largest=len(groups[0]) if groups else 0,
         held_by=kinds_within(links, groups[0]) if groups else {},
     )
-    (out / "split.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    write_json(out / "split.json", report)
     return report
 
 
