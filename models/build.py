@@ -65,6 +65,7 @@ def _vlm(settings: Settings, handbook: Handbook, encoder: TagEncoder) -> Tagger:
         new_tokens=settings.vlm_new_tokens,
         image_pixels=settings.vlm_image_pixels,
         images=settings.media_images,
+        recorded=settings.vlm_recorded,
     )
     known = KnownTags(handbook, encoder, settings.tagger_known_tags) if settings.tagger_known_tags else None
     guards = build_guards(settings, handbook, encoder)

@@ -13,7 +13,7 @@ import torch
 import xgrammar
 from msgspec import Struct
 from numpy.typing import NDArray
-from transformers import LogitsProcessor
+from transformers import LogitsProcessor, StoppingCriteria
 
 GRAMMARS_KEPT = 64
 
@@ -91,44 +91,56 @@ class Watch(LogitsProcessor):  # type: ignore[misc]
 
     def __init__(self, grammars: Sequence["xgrammar.CompiledGrammar | None"], vocabulary: int, never: Sequence[int] = ()) -> None:
         self._never = list(never)
-        self._matchers = [None if one is None else xgrammar.GrammarMatcher(one) for one in grammars]
+        self._matchers = {row: xgrammar.GrammarMatcher(one) for row, one in enumerate(grammars) if one is not None}
         self._mask = xgrammar.allocate_token_bitmask(len(grammars), vocabulary)
+        self._filler = xgrammar.BatchGrammarMatcher()
         self._before: tuple[torch.Tensor, torch.Tensor] | None = None
         self._chosen: list[torch.Tensor] = []
 
+    def arguments(self) -> dict[str, Any]:
+        """What ``generate`` is given to be watched."""
+        return {"logits_processor": [self], "stopping_criteria": [_Reader(self)]}
+
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """See ``transformers.LogitsProcessor``."""
-        if self._before is not None:
-            self._note(input_ids[:, -1])
         log_sums = torch.logsumexp(scores.float(), dim=-1, keepdim=True)
         allowed = scores.clone()
-        if any(matcher is not None for matcher in self._matchers):
+        if self._matchers:
             self._mask.fill_(-1)
-            for row, matcher in enumerate(self._matchers):
-                if matcher is not None and not matcher.is_terminated():
-                    matcher.fill_next_token_bitmask(self._mask, row)
+            if open_ := {row: one for row, one in self._matchers.items() if not one.is_terminated()}:
+                self._filler.batch_fill_next_token_bitmask(list(open_.values()), self._mask, list(open_))
             allowed.masked_fill_(~_bits(self._mask.to(scores.device), scores.shape[1]), float("-inf"))
         allowed[:, self._never] = float("-inf")
         self._before = (scores, log_sums)
         return allowed
 
-    def log_probabilities(self, last: torch.Tensor) -> NDArray[np.float64]:
-        """Of the tokens that were chosen, shape (rows, steps). ``last``: those of the last step, which no call has seen."""
-        if self._before is not None:
-            self._score(last)
-            self._before = None
-        return torch.stack(self._chosen, dim=1).double().cpu().numpy()
-
-    def _note(self, tokens: torch.Tensor) -> None:
-        self._score(tokens)
-        for matcher, token in zip(self._matchers, tokens.tolist(), strict=True):
-            if matcher is not None and not matcher.is_terminated() and not matcher.accept_token(token):
-                raise RuntimeError(f"token {token} was chosen against the grammar")
-
-    def _score(self, tokens: torch.Tensor) -> None:
+    def read(self, tokens: torch.Tensor) -> None:
+        """Takes note of the tokens that were chosen from the latest scores, shape (rows,)."""
         assert self._before is not None
         scores, log_sums = self._before
+        self._before = None
         self._chosen.append((scores.gather(1, tokens[:, None]).float() - log_sums)[:, 0])
+        read = tokens.tolist()
+        for row, matcher in self._matchers.items():
+            if not matcher.is_terminated() and not matcher.accept_token(read[row]):
+                raise RuntimeError(f"token {read[row]} was chosen against the grammar")
+
+    def log_probabilities(self) -> NDArray[np.float64]:
+        """Of the tokens that were chosen, shape (rows, steps)."""
+        return torch.stack(self._chosen, dim=1).double().cpu().numpy()
+
+
+class _Reader(StoppingCriteria):  # type: ignore[misc]
+    """Lets a watch read each token before the next step is launched: what is asked of a device after that waits for the step, and the
+    grammars would be at work after the device in place of beside it. Stops nothing."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **others: Any) -> torch.Tensor:
+        """See ``transformers.StoppingCriteria``."""
+        self._watch.read(input_ids[:, -1])
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def _bits(mask: torch.Tensor, count: int) -> torch.Tensor:

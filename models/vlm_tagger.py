@@ -27,6 +27,7 @@ from models.text import language_of
 from models.vlm_card import check_card, vlm_version
 from models.vlm_decoding import Grammars, Watch, Written
 from models.vlm_model import VlmModel
+from models.vlm_steps import RecordedSteps
 from schemas.errors import PoisonBatch
 from schemas.events import NoteEvent
 
@@ -35,13 +36,14 @@ LOG = logging.getLogger(__name__)
 
 class Bounds(Struct, frozen=True):
     """What a batch may cost. ``batch``: notes; ``tokens``: of a batch's prompts, padding counted; ``new_tokens``: of an answer;
-    ``image_pixels``: area of a picture; ``images``: of a note."""
+    ``image_pixels``: area of a picture; ``images``: of a note; ``recorded``: whether a GPU's decoding steps are recorded."""
 
     batch: int = 16
     tokens: int = 65_536
     new_tokens: int = 512
     image_pixels: int = 448 * 448
     images: int = 8
+    recorded: bool = True
 
 
 class Asked(Struct, frozen=True):
@@ -65,6 +67,7 @@ class VlmTagger:
         guards: what stands between the answer and the tags.
         known: tags offered to the prompt; None offers none.
         constrained: whether decoding is held to the schema.
+        steps: recorded decoding steps; None: on CUDA those of ``bounds``, elsewhere none.
 
     Raises:
         BundleMismatch: when the weights were trained with another prompt or handbook.
@@ -84,6 +87,7 @@ class VlmTagger:
         guards: Guards | None = None,
         known: KnownTags | None = None,
         constrained: bool = True,
+        steps: RecordedSteps | None = None,
     ) -> None:
         card = model.card
         self._model = model
@@ -98,6 +102,9 @@ class VlmTagger:
         self._known = known
         self._constrained = constrained
         self._grammars = Grammars(model.tokenizer, model.vocabulary, model.stops)
+        if steps is None and self._bounds.recorded and model.device.type == "cuda":
+            steps = RecordedSteps(model.model)
+        self._steps = steps
         self._fits = self._bounds.batch
         weights = card.version if card else model.identity
         self.weights, self.prompts = weights, self._prompts
@@ -147,7 +154,8 @@ class VlmTagger:
             yield chunk
 
     def _write(self, asked: Sequence[Asked]) -> list[Written]:
-        """Answers of one batch; what does not fit into memory is halved, and later batches start no larger than what fitted."""
+        """Answers of one batch; what does not fit into memory, once no caches of earlier batches are left there, is halved, and later
+        batches start no larger than what fitted."""
         if len(asked) > self._fits:
             half = self._fits
             return [one for first in range(0, len(asked), half) for one in self._write(asked[first : first + half])]
@@ -155,10 +163,13 @@ class VlmTagger:
             return self._generate(asked)
         except torch.OutOfMemoryError as error:
             reason = str(error)
-        if len(asked) == 1:
-            raise PoisonBatch(f"note {asked[0].note.note_id} alone does not fit into the device's memory: {reason}")
+        spare = self._steps is not None and self._steps.free()
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
+        if spare:
+            return self._write(asked)
+        if len(asked) == 1:
+            raise PoisonBatch(f"note {asked[0].note.note_id} alone does not fit into the device's memory: {reason}")
         self._fits = max(1, len(asked) // 2)
         LOG.warning("out of memory with %d notes: batches of %d from here on", len(asked), self._fits)
         return self._write(asked)
@@ -169,6 +180,7 @@ class VlmTagger:
         _forget(model.model)
         pictures: list[list[NDArray[np.uint8]]] = [[image.pixels for image in one.prompt.images] for one in asked]
         inputs = model.inputs([one.text for one in asked], pictures, self._pixels)
+        rows, prompt = inputs["input_ids"].shape
         grammars = [self._grammars.of(self._prompts.schema(one.prompt.category)) if self._constrained else None for one in asked]
         watch = Watch(grammars, model.vocabulary, model.never)
         made: Any = model.model.generate(
@@ -182,11 +194,11 @@ class VlmTagger:
             max_new_tokens=self._bounds.new_tokens,
             eos_token_id=model.stops,
             pad_token_id=model.pad,
-            logits_processor=[watch],
+            **watch.arguments(),
+            **(self._steps.arguments(rows, prompt + self._bounds.new_tokens) if self._steps else {}),
         )
-        ids = made[:, inputs["input_ids"].shape[1] :]
-        sure = watch.log_probabilities(ids[:, -1])
-        return [self._grammars.written(row, found) for row, found in zip(ids.tolist(), sure.tolist(), strict=True)]
+        answers = zip(made[:, prompt:].tolist(), watch.log_probabilities().tolist(), strict=True)
+        return [self._grammars.written(row, found) for row, found in answers]
 
     def _answer(self, asked: Asked, written: Written) -> NoteTags:
         note, media = asked.note, asked.media

@@ -47,10 +47,10 @@ class ServedModel:
                 max_new_tokens=body["max_tokens"],
                 eos_token_id=self._model.stops,
                 pad_token_id=self._model.pad,
-                logits_processor=[watch],
+                **watch.arguments(),
             )
             ids = made[0, inputs["input_ids"].shape[1] :]
-            written = self._grammars.written(ids.tolist(), watch.log_probabilities(ids[-1:])[0].tolist())
+            written = self._grammars.written(ids.tolist(), watch.log_probabilities()[0].tolist())
         return _completion(written.text, written.ends, written.log_probabilities.tolist(), complete=written.complete)
 
 

@@ -188,8 +188,8 @@ def test_probabilities_are_those_among_all_tokens() -> None:
     allowed = watch(torch.zeros(1, 3, dtype=torch.long), scores)
     assert torch.isfinite(allowed).sum() < 20, "only a quotation mark and what begins with it"
     assert not torch.isfinite(allowed[0, model.never]).any()
-    chosen = allowed.argmax(dim=-1)
-    assert watch.log_probabilities(chosen)[0, 0] == pytest.approx(-np.log(model.vocabulary))
+    watch.read(allowed.argmax(dim=-1))
+    assert watch.log_probabilities()[0, 0] == pytest.approx(-np.log(model.vocabulary))
 
 
 @pytest.mark.parametrize("category", ["shoes", None])
