@@ -101,6 +101,7 @@ class RecordedSteps:
                 raise
             except RuntimeError as error:
                 self._works = False
+                self._kept.clear()
                 LOG.warning("decoding steps cannot be recorded on this device, so they are launched one by one: %s", error)
         return self._model(**given) if kept.replay is None else kept.run(given)
 
