@@ -17,6 +17,7 @@ from scipy import sparse
 
 from offline.recall_data import WEIGHTS
 from offline.tower_batches import Batch
+from offline.whole_file import whole_directory
 
 Array = NDArray[Any]
 
@@ -32,27 +33,24 @@ def write_arrays(examples: Path, notes: Sequence[str], out: Path, until_ms: int 
     Returns:
         How many examples there are.
     """
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     rows = pl.DataFrame({"note": notes, "row": np.arange(len(notes), dtype=np.int32)}, schema={"note": pl.String, "row": pl.Int32})
     count, end = 0, 0
-    with (
-        (unfinished / "starts.bin").open("wb") as starts,
-        (unfinished / "notes.bin").open("wb") as entries,
-        (unfinished / "weights.bin").open("wb") as weights,
-        (unfinished / "targets.bin").open("wb") as targets,
-    ):
-        np.zeros(1, np.int64).tofile(starts)
-        for path in sorted(examples.glob("day=*/partition-*.parquet")):
-            sizes, note, weight, target = _arrays(path, rows, until_ms)
-            (end + np.cumsum(sizes, dtype=np.int64)).tofile(starts)
-            note.tofile(entries)
-            weight.tofile(weights)
-            target.tofile(targets)
-            count, end = count + len(sizes), end + len(note)
-    shutil.rmtree(out, ignore_errors=True)
-    unfinished.rename(out)
+    with whole_directory(out) as made:
+        with (
+            (made / "starts.bin").open("wb") as starts,
+            (made / "notes.bin").open("wb") as entries,
+            (made / "weights.bin").open("wb") as weights,
+            (made / "targets.bin").open("wb") as targets,
+        ):
+            np.zeros(1, np.int64).tofile(starts)
+            for path in sorted(examples.glob("day=*/partition-*.parquet")):
+                sizes, note, weight, target = _arrays(path, rows, until_ms)
+                (end + np.cumsum(sizes, dtype=np.int64)).tofile(starts)
+                note.tofile(entries)
+                weight.tofile(weights)
+                target.tofile(targets)
+                count, end = count + len(sizes), end + len(note)
+        shutil.rmtree(out, ignore_errors=True)
     return count
 
 

@@ -44,7 +44,7 @@ from offline.recall_task import Protocol, Task
 from offline.tower_batches import Batches, Share, Source
 from offline.tower_training import EpochFigures, Training
 from offline.train_towers import source_of, start_towers, tag_rows
-from offline.whole_file import write_json, write_whole
+from offline.whole_file import whole_directory, write_json, write_whole
 from offline.write_spaces import DIMENSION, Notes, write_linear, write_merge, write_towers
 from schemas.errors import BadSetting, MissingPrerequisite
 
@@ -186,18 +186,16 @@ def export_run(run: Path, out: Path) -> None:
     epochs = manifest.chosen.tower.epochs
     if training.epochs < epochs:
         raise MissingPrerequisite(f"{run}: {training.epochs} of {epochs} epochs are done; `tagstream offline towers train` goes on with it")
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(run / "linear", unfinished / "linear")
     ids = msgspec.json.decode((run / "linear" / NOTES_FILE).read_bytes(), type=list[str])
     notes = Notes(ids, load_content(run / "linear"), manifest.asked.encoder_version)
     content = _read_inputs(run / "inputs", manifest.own, None).content
-    write_towers(training.reader, training.note, content, manifest.own, notes, directory=unfinished / "two_tower")
-    write_merge(manifest.chosen, unfinished)
     asked = manifest.asked
     fit = {"dataset": asked.dataset, "protocol": asked.protocol, "held_out": asked.held_out, "chosen": manifest.chosen}
-    (unfinished / "fit.json").write_bytes(msgspec.json.encode(fit))
-    unfinished.rename(out)
+    with whole_directory(out) as made:
+        shutil.copytree(run / "linear", made / "linear")
+        write_towers(training.reader, training.note, content, manifest.own, notes, directory=made / "two_tower")
+        write_merge(manifest.chosen, made)
+        (made / "fit.json").write_bytes(msgspec.json.encode(fit))
 
 
 def _begin(run: Path, asked: Asked) -> None:

@@ -1,5 +1,6 @@
-"""Files that appear under their name when they are whole, so that a killed command leaves the file before it, or none."""
+"""Files and directories that appear under their name when they are whole, so that a killed command leaves what was before, or nothing."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,23 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """A hidden empty directory beside ``path``, which takes its name at the end of the block, when nothing may have that name.
+
+    It is deleted when the block fails; after a kill it stays until ``path`` is written the next time. A path has one writer at a time.
+    """
+    part = path.with_name(f".part-{path.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        part.rename(path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
         raise
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from offline.recall_content import build_content
 from offline.recall_linear import Linear, fit_linear
 from offline.recall_task import Task
 from offline.train_towers import train_towers
+from offline.whole_file import whole_directory
 
 LEARNED_SPACES = ("linear", "two_tower")
 SERVED = ("linear", "two_tower", "tag_index_idf")
@@ -49,12 +49,10 @@ def write_spaces(task: Task, encoder: TagEncoder, chosen: Chosen, out: Path, *, 
     linear = fit_linear(task, content, chosen.linear)
     trained = train_towers(linear, chosen.tower, seed)
     notes = Notes([task.data.notes[row] for row in task.warm], fitted, encoder.version)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    write_linear(linear, notes, unfinished / "linear", dimension, seed)
-    write_towers(trained.reader, trained.note, content.rows(task.warm), trained.own, notes, directory=unfinished / "two_tower")
-    write_merge(chosen, unfinished)
-    unfinished.rename(out)
+    with whole_directory(out) as made:
+        write_linear(linear, notes, made / "linear", dimension, seed)
+        write_towers(trained.reader, trained.note, content.rows(task.warm), trained.own, notes, directory=made / "two_tower")
+        write_merge(chosen, made)
 
 
 def load_spaces(directory: Path, encoder: TagEncoder) -> tuple[dict[str, Space], dict[str, float]]:

@@ -26,11 +26,12 @@ from schemas.events import Interaction
 Say = Callable[[str], None]
 CONTROL = "tag_index"
 EVERY = ("two_tower", "linear", "tag_embedding", "tag_index_idf")
-ARMS: Mapping[str, tuple[str, ...]] = {
+ARMS: Mapping[str, tuple[str, ...] | None] = {
     CONTROL: ("tag_index", "fresh"),
     "fresh": ("fresh",),
     "two_tower": ("two_tower", "fresh"),
     "all": (*EVERY, "fresh"),
+    "served": None,  # what a query gets that names no channels
     **{f"all_but_{name}": (*(other for other in EVERY if other != name), "fresh") for name in EVERY},
 }
 NOTES_MAX, READERS_MAX = 10**8, 10**7
@@ -39,7 +40,7 @@ NOTES_MAX, READERS_MAX = 10**8, 10**7
 class Plan(Struct, frozen=True, kw_only=True):
     """What is run. ``readers`` of the log's ``log_readers`` take part; ``visits`` a reader a day; ``k`` notes a visit."""
 
-    arms: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(ARMS))
+    arms: Mapping[str, tuple[str, ...] | None] = field(default_factory=lambda: dict(ARMS))
     control: str = CONTROL
     readers: int = 100
     warm_days: int = 3

@@ -28,16 +28,21 @@ NOTES_A_DAY = 600
 @click.option("--log-readers", type=click.IntRange(min=2), default=1500, show_default=True, help="Readers of that log.")
 @click.option("--notes-a-day", type=click.IntRange(min=10), default=NOTES_A_DAY, show_default=True, help="How dense notes follow.")
 @click.option("--tagger", type=click.Choice(["truth", "handbook"]), default="truth", show_default=True, help="Who tags the notes.")
+@click.option(
+    "--choose/--no-choose", "choosing", default=True, show_default=True,
+    help="Choose settings and merge of the learned channels on notes of the log, or take the defaults.",
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=7, show_default=True, help="Which community.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def ab_command(
     *, arms: str, control: str, readers: int, days: int, visits: int, k: int, warm_days: int, log_readers: int, notes_a_day: int,
-    tagger: str, seed: int, as_json: bool,
+    tagger: str, choosing: bool, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Runs an A/B test of recall channels on the simulated community, through the jobs and the recall code that serve.
 
     Every reader lives in every arm, so differences are paired. Stores are the in-memory twins; the learned channels are trained on the log
-    of the days before (--log-readers over --warm-days). With --tagger truth notes carry their true tags.
+    of the days before (--log-readers over --warm-days), their settings and the weights of the merge chosen on notes held out of it. With
+    --tagger truth notes carry their true tags.
 
     Example: tagstream offline simulate ab --arms tag_index,two_tower --readers 200
     """
@@ -61,14 +66,20 @@ def ab_command(
     settings = load()
     encoder = load_tag_encoder(settings)
     tags = TrueTagger(community) if tagger == "truth" else HandbookTagger(load_handbook(), encoder, settings.tagger_max_tags)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False)
+
+    log = Log(community, notes_before(community, plan), log_readers, plan.sessions_each)
     with (
         console.status("reading the log, training the learned channels"),
-        learned_spaces(Log(community, notes_before(community, plan), log_readers, plan.sessions_each), encoder, tags) as spaces,
+        learned_spaces(log, encoder, tags, say if choosing else None) as (spaces, chosen),
     ):
-        tally = run(community, plan, World(list(names), encoder, tags, spaces), lambda line: console.print(line, highlight=False))
+        tally = run(community, plan, World(list(names), encoder, tags, spaces, chosen.weights), say)
     figures = tally.report(control)
     if as_json:
-        click.echo(msgspec.json.encode({"seed": seed, "tagger": tagger, "control": control, "plan": plan, "arms": figures}).decode())
+        told = {"seed": seed, "tagger": tagger, "control": control, "plan": plan, "chosen": chosen, "arms": figures}
+        click.echo(msgspec.json.encode(told).decode())
     else:
         _show(figures, control)
 

@@ -3,7 +3,7 @@
 Notes and their vectors are shared by the arms, so what differs between arms is recall alone; each arm has reader profiles of its own.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,8 @@ from consumers.tag_notes import TagNotes
 from consumers.update_profiles import UpdateProfiles
 from models.roles import Space, TagEncoder, Tagger
 from models.spaces import load_space
-from offline.choose_recall import Chosen
+from offline.choose_recall import Chosen, Say, choose
+from offline.recall_baselines import encode_tags
 from offline.recall_data import load_dataset, with_tagged
 from offline.recall_task import whole_task
 from offline.simulate.notes import Community, SimulatedNote
@@ -35,6 +36,7 @@ from streams.memory import MemoryMessage
 BUNDLE = "simulated"
 NOTES_A_BATCH = 200
 DIMENSION = 256
+RANKING = 50  # notes of a ranking that settings are chosen by, as when towers are trained
 SPACES = ("linear", "two_tower")
 E = TypeVar("E", NoteEvent, NoteTagged)
 _NO_BYTES = MemoryMessage(topic="simulated", partition=0, offset=0, value=b"")
@@ -57,14 +59,24 @@ class World:
         encoder: of tags.
         tagger: of notes.
         spaces: learned ones that are channels too.
+        weights: of the merge, by channel; None: the defaults.
     """
 
-    def __init__(self, arms: Sequence[str], encoder: TagEncoder, tagger: Tagger, spaces: Sequence[Space] = ()) -> None:
+    def __init__(
+        self,
+        arms: Sequence[str],
+        encoder: TagEncoder,
+        tagger: Tagger,
+        spaces: Sequence[Space] = (),
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
         self.now = 0
         self.encoder = encoder
         self._settings = Settings()
         self._notes = MemoryNotes()
         self._spaces = {space.name: space for space in spaces}
+        weights = Chosen().weights if weights is None else weights
+        self._weights = {name: weight for name, weight in weights.items() if name in SERVED}
         dimensions = {name: space.dimension for name, space in self._spaces.items()}
         self._index = MemoryNoteIndex(encoder.dimension, clock=lambda: self.now, spaces=dimensions)
         self._tag = TagNotes(tagger, BUNDLE, NOTE_TAGGED.name, clock=lambda: self.now)
@@ -74,8 +86,7 @@ class World:
 
     def stores(self, arm: str) -> RecallStores:
         """What a query of an arm reads."""
-        weights = {name: weight for name, weight in Chosen().weights.items() if name in SERVED}
-        return RecallStores(self._profiles[arm], self._notes, self._index, self._settings, BUNDLE, self._spaces, weights)
+        return RecallStores(self._profiles[arm], self._notes, self._index, self._settings, BUNDLE, self._spaces, self._weights)
 
     def publish(self, notes: Iterable[SimulatedNote]) -> None:
         """Notes arrive, are tagged by the job ``tag-notes`` and indexed by ``index-notes``."""
@@ -99,17 +110,22 @@ class World:
 
 
 @contextmanager
-def learned_spaces(log: Log, encoder: TagEncoder, tagger: Tagger) -> Iterator[list[Space]]:
-    """The linear space and the two towers, trained as ``tagstream offline towers export`` does, on a log whose notes the tagger tags."""
+def learned_spaces(log: Log, encoder: TagEncoder, tagger: Tagger, say: Say | None = None) -> Iterator[tuple[list[Space], Chosen]]:
+    """The linear space and the two towers, trained as ``tagstream offline towers export`` does, on a log whose notes the tagger tags, and
+    what they were trained with.
+
+    Args:
+        say: takes the progress of choosing settings and merge on pseudo-cold notes of the log; None: the default settings.
+    """
     with TemporaryDirectory(prefix="simulated-") as place:
         write_dataset(log.community, Path(place) / "log", log.notes, log.readers, lambda _: None, sessions_each=log.sessions_each)
         data = load_dataset(Path(place) / "log")
         answers = tagger.tag(data.events or [])
         data = with_tagged(data, {note: answer.tags for note, answer in zip(data.notes, answers, strict=True)})
-        write_spaces(
-            whole_task(data, "random"), encoder, Chosen(), Path(place) / "spaces", dimension=DIMENSION, seed=log.community.seed % 2**31
-        )
-        yield [load_space(Path(place) / "spaces" / name, encoder) for name in SPACES]
+        task, seed = whole_task(data, "random"), log.community.seed % 2**31
+        chosen = Chosen() if say is None else choose(task, encode_tags(task, encoder), RANKING, seed, say)
+        write_spaces(task, encoder, chosen, Path(place) / "spaces", dimension=DIMENSION, seed=seed)
+        yield [load_space(Path(place) / "spaces" / name, encoder) for name in SPACES], chosen
 
 
 def _received(event: E) -> Received[E]:

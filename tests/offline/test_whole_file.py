@@ -1,4 +1,4 @@
-"""A file under its name is whole, whatever happens while it is written."""
+"""A file or a directory under its name is whole, whatever happens while it is written."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from offline.json_lines import record_writer, write_records
-from offline.whole_file import whole_file, write_json, write_whole
+from offline.whole_file import whole_directory, whole_file, write_json, write_whole
 
 KILLED = """
 import sys, time
@@ -56,6 +56,30 @@ def test_a_killed_writer_leaves_the_file_before_and_the_next_one_writes_it(tmp_p
     write_whole(path, "after")
     assert path.read_text() == "after"
     assert [entry.name for entry in tmp_path.iterdir()] == ["table.csv"], "what the killed one left is gone"
+
+
+def test_a_directory_appears_with_all_that_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "one"
+    (path.parent / ".part-one" / "left").mkdir(parents=True)  # by a killed writer
+    with whole_directory(path) as made:
+        assert not list(made.iterdir())
+        (made / "a").write_text("1")
+        assert not path.exists()
+    assert [entry.name for entry in path.iterdir()] == ["a"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_directory_that_is_there_is_not_written_over(tmp_path: Path, fails: bool) -> None:
+    path = tmp_path / "one"
+    path.mkdir()
+    (path / "a").write_text("before")
+    with pytest.raises((ValueError, OSError)), whole_directory(path) as made:
+        (made / "b").write_text("after")
+        if fails:
+            raise ValueError("a bad row")
+    assert [entry.name for entry in path.iterdir()] == ["a"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["one"]
 
 
 def test_text_is_written_as_utf_8_and_json_for_people(tmp_path: Path) -> None:

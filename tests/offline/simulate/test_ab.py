@@ -1,5 +1,6 @@
 """The A/B test: the jobs and the recall that serve, honest counts, intervals that mean something."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,16 @@ def tally(space: HashingSpace) -> Tally:
 
 def test_the_arms_are_what_they_say() -> None:
     for arm, channels in ARMS.items():
-        assert set(channels) <= {*CHANNELS, "two_tower", "linear"}, arm
+        assert set(channels or ()) <= {*CHANNELS, "two_tower", "linear"}, arm
     for name in EVERY:
-        assert set(ARMS[f"all_but_{name}"]) == set(ARMS["all"]) - {name}
+        assert set(ARMS[f"all_but_{name}"] or ()) == set(ARMS["all"] or ()) - {name}
+
+
+def test_what_is_served_is_what_the_merge_gives_a_weight(space: HashingSpace) -> None:
+    plan = replace(SMALL, readers=5, log_readers=20, warm_days=1, arms={"served": None})
+    world = World(["served"], HashingEncoder(), TrueTagger(COMMUNITY), [space], {"two_tower": 0.5, "tag_index_idf": 1.0})
+    report = run(COMMUNITY, plan, world, lambda _: None).report("served")
+    assert set(report["served"]["by_channel"]) == {"two_tower", "tag_index_idf", "fresh"}
 
 
 def test_every_reader_is_shown_notes_in_every_arm(tally: Tally) -> None:
@@ -137,6 +145,20 @@ def test_wrong_usage_is_named(arguments: list[str], said: str, tmp_path: Path) -
     result = CliRunner().invoke(offline, ["simulate", "ab", *arguments])
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+@pytest.mark.parametrize("choosing", [True, False])
+def test_the_learned_channels_are_trained_on_the_log_with_settings_chosen_there(choosing: bool) -> None:
+    small = "--arms two_tower,served --control two_tower --readers 4 --log-readers 60 --warm-days 1 --notes-a-day 150 --days 1 --visits 1"
+    arguments = ["simulate", "ab", *small.split(), "--json", *([] if choosing else ["--no-choose"])]
+    result = CliRunner().invoke(offline, arguments, catch_exceptions=False)
+    told = json.loads(result.stdout)
+    assert set(told["arms"]) == {"two_tower", "served"}
+    assert "two_tower" in told["arms"]["two_tower"]["by_channel"]
+    assert ("merge" in told["chosen"]["seen"]) == choosing
+    weighed = {name for name, weight in told["chosen"]["weights"].items() if weight > 0}
+    assert set(told["arms"]["served"]["by_channel"]) <= {*weighed, "fresh"}
+    assert ("two_tower" in result.stderr) == choosing, "progress of choosing"
 
 
 def test_a_tagger_that_knows_the_truth_says_nothing_else() -> None:
