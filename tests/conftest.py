@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import msgspec
 import pytest
 import redis
@@ -17,6 +18,10 @@ from deploy.local.process import Launch, Process, choose_ports, spawn, stop
 from deploy.local.redis_server import REDIS
 from deploy.local.stack import Stack
 from schemas.settings import Settings
+
+# No test fails for the time that it takes: processes of the suite share the cores.
+hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("suite")
 
 
 class RunningStack(NamedTuple):

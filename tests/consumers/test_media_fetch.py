@@ -253,7 +253,7 @@ def test_what_is_no_file_is_refused_without_waiting(root):
     assert reason(MediaLimits(), f"file://{root}/a.png") == "scheme_not_enabled"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text(st.characters(blacklist_characters="\0/", blacklist_categories=["Cs"]), min_size=1, max_size=40))
 def test_any_file_name_makes_the_round_trip(name):
     path = PurePosixPath("/media") / name

@@ -87,7 +87,7 @@ NESTED = st.recursive(LEAVES, lambda one: st.lists(one, max_size=3) | st.diction
 
 
 @given(st.text(max_size=300) | NESTED.map(json.dumps))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_nothing_breaks_it_and_nothing_else_leaves(output: str) -> None:
     for category in ("shoes", None):
         answer = parse_answer(output, HANDBOOK, category, 3)
@@ -99,7 +99,7 @@ def test_nothing_breaks_it_and_nothing_else_leaves(output: str) -> None:
 @given(
     st.lists(st.tuples(st.text(st.characters(categories=["L"]), min_size=1, max_size=20), st.sampled_from(SHOES)), max_size=8), st.data()
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_whole_tag_of_a_cut_answer_is_kept(pairs: list[tuple[str, str]], data: st.DataObject) -> None:
     output = json.dumps([{"text": text, "dimension": dimension, "source": "title"} for text, dimension in pairs], ensure_ascii=False)
     whole = parse_answer(output, HANDBOOK, "shoes", 10).tags

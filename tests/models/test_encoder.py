@@ -93,7 +93,7 @@ def alone(request: pytest.FixtureRequest, reference: Reference) -> tuple[OnnxTag
     return encoder, {text: encoder.encode([text])[0] for text in TEXTS}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=90))
 def test_a_row_never_depends_on_the_other_texts(alone: tuple[OnnxTagEncoder, dict[str, np.ndarray]], texts: list[str]) -> None:
     encoder, expected = alone
@@ -125,7 +125,7 @@ print(json.dumps({"digest": digest, "heavy": heavy, "version": encoder.version})
 """
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(texts=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=60), precision=st.sampled_from(["float32", "int8"]))
 def test_a_row_of_embedding_gemma_never_depends_on_the_other_texts(reference: Reference, texts: list[str], precision: str) -> None:
     encoder = reference.load("gemma-mean", tag_encoder_precision=precision)

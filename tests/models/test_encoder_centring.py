@@ -56,7 +56,7 @@ def test_an_encoder_of_one_language_is_measured_with_that_alone() -> None:
     assert centring.mean == pytest.approx(narrow(asked).mean(axis=0), abs=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(rows=st.lists(st.integers(0, 400), min_size=1, max_size=40))
 def test_a_row_never_depends_on_the_others(rows: list[int]) -> None:
     centring = measure_centring(narrow, knows_cjk=True)

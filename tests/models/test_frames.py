@@ -176,7 +176,7 @@ def test_frames_that_do_not_decode_are_told_from_a_whole_file(tmp_path):
     assert sampled.cut.startswith("damaged: ") and 1 <= len(sampled.frames) <= 2
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.lists(st.tuples(st.floats(0.0, 1.0), st.integers(0, 255)), min_size=1, max_size=40), keep=st.floats(0.05, 1.0))
 def test_damaged_bytes_give_frames_or_a_clear_error(clip, tmp_path, at, keep):
     damaged = bytearray(clip[1].read_bytes())

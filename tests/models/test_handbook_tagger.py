@@ -162,7 +162,7 @@ SOME = st.sampled_from(
 TEXT = st.lists(st.one_of(ANY, SOME), max_size=8).map("".join)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(title=TEXT, body=TEXT, product=st.tuples(TEXT, TEXT, TEXT), category=st.sampled_from([None, "shoes", "media"]))
 def test_any_note(tagger: HandbookTagger, title: str, body: str, product: tuple[str, str, str], category: str | None) -> None:
     source = note(category=category, title=title, body=body, products=[Product(name=product[0], brand=product[1], description=product[2])])

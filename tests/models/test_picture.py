@@ -82,7 +82,7 @@ def test_a_picture_that_lacks_pixels_is_refused(tmp_path):
         open_picture(path, 10**6, 10**6)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "BMP"]),
     at=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=20),

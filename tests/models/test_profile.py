@@ -287,7 +287,7 @@ def lived(log: Log, tags: Mapping[str, Sequence[str]], record: ProfileRecord) ->
 
 
 @given(uneven, st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_was_given_up_and_sent_again_counts_exactly_once(made: list[tuple[Any, ...]], data: st.DataObject) -> None:
     """Sent again in any order, some twice, with other events in between: the scores are those of each event once, at its own place. So are
     those of a replay over the originals and every copy."""

@@ -96,7 +96,7 @@ def sources(tmp_path_factory):
     return root, [write_sound(root / f"tone.{kind}", tone(0.4)).read_bytes() for kind in ("wav", "flac", "ogg", "m4a", "mp3")]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damage_is_refused_or_heard_never_worse(sources, data):
     root, contents = sources

@@ -19,7 +19,7 @@ def fitted(notes: list[list[str]], texts: list[str], **options: object) -> tuple
     return content, content.of_counts(counts, texts, vectors)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=5, unique=True), min_size=2, max_size=8))
 def test_a_note_alone_has_the_features_of_the_training_matrix(notes: list[list[str]]) -> None:
     texts = sorted({text for note in notes for text in note}) or ["a"]
@@ -48,7 +48,7 @@ def ranked(notes: list[list[str]], texts: list[str], spec: ContentSpec) -> tuple
     return content, content.of_counts(counts, texts, vectors, ranks).matrix()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=5, unique=True), min_size=2, max_size=8))
 def test_ranks_count_the_same_in_training_and_serving(notes: list[list[str]]) -> None:
     texts = sorted({text for note in notes for text in note}) or ["a"]
@@ -84,7 +84,7 @@ def by_confidence(notes: list[list[str]], sure: list[list[float]], texts: list[s
     return content, content.of_counts(counts, texts, vectors, confidences=confidences).matrix()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(0.05, 1.0)), max_size=5, unique_by=lambda pair: pair[0]),

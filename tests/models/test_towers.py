@@ -76,7 +76,7 @@ def test_contrastive_is_least_where_reader_and_note_tags_agree() -> None:
     assert contrastive_loss(rows, rows.roll(1, 0), 1.0) > contrastive_loss(rows, rows, 1.0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.floats(-50, 50, width=32), min_size=4, max_size=4), min_size=1, max_size=3), st.integers(0, 1))
 def test_hidden_notes_never_move_a_loss(rows: list[list[float]], column: int) -> None:
     scores = torch.tensor(rows)

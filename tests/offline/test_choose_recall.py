@@ -13,7 +13,7 @@ from tests.models.hashing_encoder import HashingEncoder
 from tests.offline.recall_world import community
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 12), st.integers(0, 10**6))
 def test_standard_scores_merge_as_the_serving_merge_does(candidates: int, seed: int) -> None:
     generator = np.random.default_rng(seed)

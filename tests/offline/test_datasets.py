@@ -116,7 +116,7 @@ halves = st.integers(1, 10).map(lambda n: n / 2)
 rated = st.dictionaries(st.tuples(st.integers(1, 9), st.sampled_from([1, 2, 3, 4])), st.tuples(halves, st.integers(0, 10**9)), min_size=1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rated)
 def test_any_ratings_keep_order_and_meaning(ratings: dict[tuple[int, int], tuple[float, int]]) -> None:
     with tempfile.TemporaryDirectory() as root:

@@ -25,7 +25,7 @@ def test_ties_keep_their_order_and_what_is_no_number_sinks() -> None:
         assert judge_scores(scores, targets, 2)[0, 0] == found
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 40), st.integers(1, 60), st.integers(0, 10**6))
 def test_figures_stay_in_bounds_and_recall_grows_with_k(candidates: int, k: int, seed: int) -> None:
     generator = np.random.default_rng(seed)

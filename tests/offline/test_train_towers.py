@@ -31,7 +31,7 @@ def recall(linear: Linear, towers: Towers, k: int = 5) -> float:
     return float(judge(tower_ranker(towers, linear.task.cold), linear.task, k)[:, 0].mean())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(2, 12), min_size=1, max_size=6), st.integers(0, 10**6))
 def test_hiding_splits_every_history_in_two(counts: list[int], seed: int) -> None:
     generator = np.random.default_rng(seed)

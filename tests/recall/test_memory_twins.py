@@ -18,7 +18,7 @@ VECTOR = st.tuples(st.sampled_from([-1.0, 0.0, 1.0]), st.sampled_from([0.0, 2.0]
 WRITES = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 6), st.one_of(st.none(), VECTOR)), min_size=1, max_size=20)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(WRITES, st.integers(0, 9), BOUND, BOUND)
 def test_a_search_is_a_stable_sort_of_what_the_window_accepts(
     writes: list[tuple[int, int, tuple[float, float] | None]], k: int, since: int | None, until: int | None
@@ -46,7 +46,7 @@ TAGGED = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     TAGGED, st.dictionaries(st.sampled_from("abcde"), st.sampled_from([0.0, 0.1, 0.2, 0.3]), max_size=4), st.integers(0, 4), BOUND, BOUND
 )

@@ -111,7 +111,7 @@ streams = strategies.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(streams, strategies.integers(1, 60), strategies.integers(0, 60), strategies.booleans())
 def test_batches_crashes_replays_and_note_order_do_not_matter(events, size, redelivered_from, notes_first):
     """One way and another over the same log give the same report."""
@@ -138,7 +138,7 @@ def test_batches_crashes_replays_and_note_order_do_not_matter(events, size, rede
         assert other.rebuilt().report(by) == plain.report(by)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(streams)
 def test_a_log_sent_twice_counts_once(events):
     once, twice = Machine(), Machine()
@@ -152,7 +152,7 @@ def test_a_log_sent_twice_counts_once(events):
     assert second.late + second.duplicates == first.late + first.duplicates + len(events)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(streams, strategies.randoms(use_true_random=False))
 def test_partitions_may_interleave_in_any_way(events, rng):
     """Readers spread over three partitions; which partition comes first when does not matter."""

@@ -110,7 +110,7 @@ logs = strategies.lists(
 crash_points = strategies.lists(strategies.tuples(strategies.integers(0, 12), strategies.integers(0, 5)), max_size=4)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(logs, strategies.integers(1, 8), crash_points)
 def test_a_crash_in_any_send_changes_no_figure(log, size, crashes):
     events = [(one.user_id.encode(), encode(one)) for one in log]

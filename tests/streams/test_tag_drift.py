@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings, strategies
+from hypothesis import given, strategies
 
 from schemas.codec import encode, version_headers
 from schemas.events import NoteTagged, Tag
@@ -120,7 +120,6 @@ def run(step, batches):
     return {name: value for name, value in fold.take().items() if value is not None}, rows
 
 
-@settings(deadline=None)
 @given(
     strategies.lists(
         strategies.builds(

@@ -104,7 +104,7 @@ class TestEvidence:
         assert found.unfounded == ["silk"] and found.unchecked == []
 
     @given(st.text(max_size=60), st.text(max_size=60), st.text(min_size=1, max_size=12))
-    @hypothesis_settings(max_examples=150, deadline=None)
+    @hypothesis_settings(max_examples=150)
     def test_every_place_is_inside_its_text(self, title: str, body: str, phrase: str) -> None:
         for found in Places(note(title=title, body=body), None).find(phrase):
             assert found.position < len({"title": title, "body": body}[found.source])
@@ -220,7 +220,7 @@ SOURCES = st.sampled_from(["title", "body", "product", "image"])
 
 
 @given(st.lists(st.tuples(TEXTS, st.sampled_from(DRESSING[:2]), SOURCES), max_size=8))
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=100)
 def test_guarding_keeps_order_ranks_and_texts_unique(tags: list[tuple[str, str, str]]) -> None:
     one = note(title="red shirt", body="silk", products=[Product(name="blue shirt", description="size 3")])
     guards = Guards(values=Values(HANDBOOK), aliases=Aliases(HANDBOOK, HashingEncoder(), 0.9))

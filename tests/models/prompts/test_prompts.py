@@ -74,7 +74,7 @@ def test_a_token_that_is_no_bracket_is_broken_too(family: str) -> None:
 
 
 @given(st.text(max_size=200), st.integers(1, 60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_escaped_text_is_one_short_line_without_brackets(text: str, limit: int) -> None:
     line = escaped(text, limit, ["<|im_end|>", "[INST]"])
     assert len(line) <= limit

@@ -39,7 +39,7 @@ rows = st.lists(st.tuples(st.sampled_from([-2.0, -0.5, 0.0, 1.0]), st.integers(-
 
 
 @given(rows)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_what_holds_of_every_report(of: list[tuple[float, int, int]]) -> None:
     found = length_bias(of)
     assert found is not None

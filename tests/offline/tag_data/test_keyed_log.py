@@ -15,7 +15,7 @@ class Held(Struct, frozen=True):
     numbers: list[int] = []
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.dictionaries(st.text(min_size=1), st.builds(Held, st.text(), st.lists(st.integers(-9, 9))), min_size=1, max_size=5), st.data())
 def test_what_was_whole_before_a_torn_end_comes_back_and_more_can_follow(values: dict[str, Held], data: st.DataObject) -> None:
     with TemporaryDirectory() as place:

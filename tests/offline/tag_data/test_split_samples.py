@@ -61,7 +61,7 @@ NUMBERS = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(NUMBERS, min_size=1, max_size=20), st.integers(0, 2))
 def test_sets_are_disjoint_complete_and_nothing_tied_is_torn(rows: list[tuple[int, int, int, int | None, int]], seed: int) -> None:
     with TemporaryDirectory() as place:
