@@ -48,9 +48,10 @@ TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "nu
 @click.option("--batches", default="1,4,16,32", show_default=True)
 @click.option("--new-tokens", default=96, show_default=True)
 @click.option("--seconds", default=150.0, show_default=True, help="No further batch size is begun after this time.")
+@click.option("--recorded", is_flag=True, help="The tagger records its decoding steps.")
 @click.option("--compiled", is_flag=True, help="Also torch.compile's decoding, at the last batch size; compiling takes a minute.")
 @click.option("--tiny", is_flag=True, help="A tiny model instead, to try the script.")
-def main(*, out: Path, device: str, batches: str, new_tokens: int, seconds: float, compiled: bool, tiny: bool) -> None:
+def main(*, out: Path, device: str, batches: str, new_tokens: int, seconds: float, recorded: bool, compiled: bool, tiny: bool) -> None:
     """Times it.
 
     Example: python -m benchmarks.vlm_rate --out vlm_rate.json
@@ -58,13 +59,13 @@ def main(*, out: Path, device: str, batches: str, new_tokens: int, seconds: floa
     began = time.monotonic()
     model = _model(device, tiny)
     figures: dict[str, Any] = {"machine": _machine(device), "parameters": sum(p.numel() for p in model.model.parameters()), "batches": {}}
-    figures |= {"new_tokens": new_tokens, "dtype": str(model.model.dtype), "prompt_tokens": _prompt_tokens(model)}
+    figures |= {"new_tokens": new_tokens, "recorded": recorded, "dtype": str(model.model.dtype), "prompt_tokens": _prompt_tokens(model)}
     for size in map(int, batches.split(",")):
         if figures["batches"] and time.monotonic() - began > seconds:
             figures["left_out"] = f"batches of {size} and more: out of time"
             break
         plain = _generate_rate(model, size, new_tokens)
-        ours = _tagger_rate(model, size, new_tokens)
+        ours = _tagger_rate(model, size, new_tokens, recorded)
         share = round(ours["notes_per_s"] / plain["notes_per_s"], 3)
         figures["batches"][size] = {**ours, "plain_notes_per_s": plain["notes_per_s"], "share_of_plain": share}
         _write(out, figures)
@@ -122,9 +123,9 @@ def _notes(count: int) -> tuple[list[NoteEvent], list[NoteMedia]]:
     return notes, media
 
 
-def _tagger(model: VlmModel, size: int, new_tokens: int) -> VlmTagger:
+def _tagger(model: VlmModel, size: int, new_tokens: int, recorded: bool = False) -> VlmTagger:
     """A tagger whose answers never end by themselves."""
-    bounds = Bounds(batch=size, tokens=10_000_000, new_tokens=new_tokens)
+    bounds = Bounds(batch=size, tokens=10_000_000, new_tokens=new_tokens, recorded=recorded)
     tagger = VlmTagger(model, load_handbook(), 10, bounds, guards=Guards())
     endless = answer_schema(load_handbook(), "dressing", 100) | {"minItems": 90}
     endless["items"]["properties"]["text"]["minLength"] = 8
@@ -140,10 +141,10 @@ def _prompt_tokens(model: VlmModel) -> int:
     return int(model.inputs([asked.text], [[media[0].images[0].pixels]], SIDE * SIDE)["input_ids"].shape[1])
 
 
-def _tagger_rate(model: VlmModel, size: int, new_tokens: int) -> dict[str, float]:
+def _tagger_rate(model: VlmModel, size: int, new_tokens: int, recorded: bool) -> dict[str, float]:
     """The tagger, from notes to tags."""
     notes, media = _notes(size)
-    tagger = _tagger(model, size, new_tokens)
+    tagger = _tagger(model, size, new_tokens, recorded)
     seconds = _timed(model, lambda: tagger.tag(notes, media))
     peak = torch.cuda.max_memory_allocated() / 2**30 if model.device.type == "cuda" else 0.0
     rate = _rate(size, seconds)

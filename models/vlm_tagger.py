@@ -43,7 +43,7 @@ class Bounds(Struct, frozen=True):
     new_tokens: int = 512
     image_pixels: int = 448 * 448
     images: int = 8
-    recorded: bool = True
+    recorded: bool = False
 
 
 class Asked(Struct, frozen=True):

@@ -68,7 +68,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "auto"
     vlm_batch: Annotated[Positive, _doc("notes it is given at a time; fewer where they do not fit into memory")] = 16
     vlm_new_tokens: Annotated[Positive, _doc("tokens of an answer at most")] = 512
-    vlm_recorded: Annotated[bool, _doc("on a GPU, decoding steps are recorded once for each shape of batch, and replayed")] = True
+    vlm_recorded: Annotated[bool, _doc("on a GPU, decoding steps are recorded once for each shape of batch, and replayed")] = False
     vlm_image_pixels: Annotated[
         int, Meta(ge=1024), _doc("pixels of a picture as the model sees it, at most; weights trained by us bring their own")
     ] = 200_704
